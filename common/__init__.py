@@ -1,0 +1,1 @@
+"""What no paper claims as its own: data, metrics, runs, results, pictures."""

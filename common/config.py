@@ -1,0 +1,68 @@
+"""Presets and typed overrides on the command line: `python -m <paper>.train PRESET [--field value ...]`."""
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import tyro
+
+C = TypeVar("C")
+
+EXPECTED = (ValueError, TypeError, OSError, ImportError, FloatingPointError)
+"""What bad input raises; anything else is our fault and keeps its traceback."""
+
+
+def parse(presets: Mapping[str, tuple[str, C]], argv: list[str], prog: str | None = None) -> tuple[str, C]:
+    """(name of the preset, its configuration with the overrides of argv). A typo ends the program with tyro's message."""
+    if not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help")):
+        raise ValueError(f"name a preset first, one of: {', '.join(presets)}")
+    return argv[0], tyro.extras.overridable_config_cli(dict(presets), args=argv, prog=prog)
+
+
+def overrides(presets: Mapping[str, tuple[str, C]], preset: str, cfg: C) -> dict[str, Any]:
+    """The fields of cfg that differ from the preset, without the seed: what a results row and a run folder are named by."""
+    base, now = dataclasses.asdict(presets[preset][1]), dataclasses.asdict(cfg)  # type: ignore[call-overload]
+    return {name: now[name] for name in sorted(now) if name != "seed" and now[name] != base[name]}
+
+
+def overrides_hash(changed: Mapping[str, Any]) -> str:
+    """Eight hex digits that name a set of overrides; '' for none."""
+    if not changed:
+        return ""
+    return hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def flags(changed: Mapping[str, Any]) -> list[str]:
+    """Overrides as command line arguments in tyro's syntax: {'batch': 8, 'flip': False} -> --batch 8 --no-flip."""
+    out: list[str] = []
+    for name, value in changed.items():
+        option = name.replace("_", "-")
+        if isinstance(value, bool):
+            out.append(f"--{option}" if value else f"--no-{option}")
+        elif isinstance(value, (list, tuple)):
+            out += [f"--{option}", *map(str, value)]
+        else:
+            out += [f"--{option}", str(value)]
+    return out
+
+
+def command(main: Callable[[list[str]], None]) -> None:
+    """Run a command's main: bad input is one sentence on stderr and exit status 2, Ctrl-C is 130.
+
+    With TRACEBACK=1 in the environment the full traceback is shown instead.
+    """
+    try:
+        main(sys.argv[1:])
+    except EXPECTED as error:
+        if os.environ.get("TRACEBACK"):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        sys.exit(130)

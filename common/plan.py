@@ -1,0 +1,105 @@
+"""What a paper's folder promises to reproduce, as data: tables, their rows, and the command behind each row.
+
+`python -m <paper>.presets` prints its Plan as JSON. The driver (common.reproduce) and the renderer (common.results)
+read that and never import the paper.
+"""
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of a table: one trained configuration, or a baseline without training."""
+
+    label: str
+    """What the reader sees in the first column."""
+    preset: str
+    """`python -m <paper>.train PRESET`; for a baseline `evaluate` measures it without one."""
+    overrides: dict[str, str | int | float | bool] = field(default_factory=dict)
+    """Field -> value, passed as `--field value`."""
+    target: str = ""
+    """`table/row` of results/published/<paper>.csv that this line answers; empty: none."""
+    minutes: float = 1.0
+    """Cost of one seed: minutes of one quiet core (budget mini) or of one GPU (budget paper)."""
+    baseline: str = ""
+    """Nothing to train: `python -m <paper>.evaluate BASELINE PRESET` measures it, e.g. 'pixels'."""
+
+    @property
+    def train(self) -> bool:
+        return not self.baseline
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One measured quantity of a table."""
+
+    metric: str
+    """Name in results/runs/<paper>.csv."""
+    label: str
+    """Column header."""
+    percent: bool = True
+    """Show a share as percent."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """One table of reproduce.md."""
+
+    name: str
+    """`TABLE=name`; the marker in reproduce.md is `<!-- table: budget/name -->`."""
+    budget: str
+    """'mini' or 'paper'."""
+    title: str
+    dataset: str
+    split: str
+    rows: tuple[Row, ...]
+    columns: tuple[Column, ...]
+    seeds: tuple[int, ...] = (0, 1, 2)
+    default: tuple[str, ...] = ()
+    """Labels of the rows that `make reproduce-*` runs when no TABLE is named (with the first seed only)."""
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """All tables of one paper, and the presets that they are made of."""
+
+    paper: str
+    """Folder name."""
+    title: str
+    tables: tuple[Table, ...]
+    presets: dict[str, dict[str, Any]]
+    """Every preset's configuration, field by field."""
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=1)
+
+    @staticmethod
+    def of(paper: str) -> Plan:
+        """Ask the paper's folder, in a process of its own."""
+        done = subprocess.run([sys.executable, "-m", f"{paper}.presets"], capture_output=True, text=True)
+        if done.returncode:
+            raise ValueError(f"{paper} has no plan: `python -m {paper}.presets` failed: {done.stderr.strip()[-500:]}")
+        return Plan.from_json(done.stdout)
+
+    @staticmethod
+    def from_json(text: str) -> Plan:
+        raw = json.loads(text)
+        tables = tuple(
+            Table(
+                **{
+                    **t,
+                    "rows": tuple(Row(**r) for r in t["rows"]),
+                    "columns": tuple(Column(**c) for c in t["columns"]),
+                    "seeds": tuple(t["seeds"]),
+                    "default": tuple(t["default"]),
+                }
+            )
+            for t in raw["tables"]
+        )
+        return Plan(paper=raw["paper"], title=raw["title"], tables=tables, presets=raw["presets"])

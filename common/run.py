@@ -1,0 +1,347 @@
+"""One run: its folder, its checkpoint, its log. A killed run, started again, ends where an unbroken one ends.
+
+runs/<paper>/<preset>[-<hash of overrides>]-s<seed>/
+    config.json    configuration, overrides, command, code fingerprint, commit, versions
+    log.jsonl      one JSON object per epoch
+    last.pt        checkpoint, replaced atomically, loadable with weights_only=True
+    done.json      written last: the run is finished; sha256 of last.pt, minutes
+"""
+from __future__ import annotations
+
+import ast
+import dataclasses
+import fcntl
+import hashlib
+import io
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from common import compute, config
+
+T = TypeVar("T")
+
+
+class Stateful(Protocol):
+    """A model, bank, optimiser or schedule."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> Any: ...
+
+
+class Run:
+    """Folder, resume and log of one training run. `paper` is the folder name of the paper."""
+
+    def __init__(
+        self, paper: str, preset: str, cfg: Any, changed: Mapping[str, Any], argv: list[str], root: Path = Path("runs")
+    ):
+        self.paper, self.preset, self.cfg, self.changed = paper, preset, cfg, dict(changed)
+        self.folder = run_folder(paper, preset, changed, cfg.seed, root)
+        self.device = compute.pick_device(cfg.device)
+        self.seconds = 0.0
+        self._since = time.monotonic()
+        compute.seed_everything(cfg.seed, deterministic=cfg.deterministic)
+        wanted = {
+            "paper": paper,
+            "preset": preset,
+            "overrides": self.changed,
+            "config": json.loads(json.dumps(dataclasses.asdict(cfg))),
+            "code": code_fingerprint(f"{paper}.train"),
+        }
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        set_aside_stale(self.folder, wanted)
+        self.folder.mkdir(exist_ok=True)
+        self._lock = lock(self.folder)
+        self.facts = {
+            **wanted,
+            "command": f"python -m {paper}.train {' '.join(argv)}",
+            "commit": commit(),
+            "versions": {"python": sys.version.split()[0], "torch": torch.__version__},
+            "device": compute.device_name(self.device),
+            "started": now(),
+        }
+        if not (self.folder / "config.json").exists():
+            write_atomically(self.folder / "config.json", json.dumps(self.facts, indent=1).encode())
+
+    @property
+    def finished(self) -> bool:
+        """Whether this very run (configuration and code) is already done."""
+        return finished(self.folder, self.facts["config"], self.facts["code"]) is not None
+
+    def resume(self, **state: Stateful) -> int:
+        """Load last.pt into the parts, when there is one. Returns the number of epochs already done."""
+        path = self.folder / "last.pt"
+        done = 0
+        if path.exists():
+            checkpoint = load_checkpoint(path)
+            for name, part in state.items():
+                part.load_state_dict(checkpoint["state"][name])
+            torch.set_rng_state(checkpoint["rng"]["cpu"])
+            if self.device.type == "cuda" and "cuda" in checkpoint["rng"]:
+                torch.cuda.set_rng_state(checkpoint["rng"]["cuda"], self.device)
+            done, self.seconds = checkpoint["epoch"], checkpoint["seconds"]
+        log = self.folder / "log.jsonl"
+        if log.exists():  # lines past the checkpoint belong to epochs that are trained again; the last may be torn
+            kept = [line for line in log.read_text().splitlines(keepends=True) if epoch_of(line) <= done]
+            write_atomically(log, "".join(kept).encode())
+        self._since = time.monotonic()
+        return done
+
+    def log(self, **row: Any) -> None:
+        """Append one line to log.jsonl, before `save` of the same epoch."""
+        with open(self.folder / "log.jsonl", "a") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def save(self, epoch: int, *, finished: bool = False, **state: Stateful) -> None:
+        """Replace last.pt atomically: parts, epoch, random state, seconds. finished=True also writes done.json."""
+        self.seconds += time.monotonic() - self._since
+        self._since = time.monotonic()
+        rng = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            rng["cuda"] = torch.cuda.get_rng_state(self.device)
+        checkpoint = {
+            "paper": self.paper,
+            "preset": self.preset,
+            "overrides": self.changed,
+            "config": self.facts["config"],
+            "code": self.facts["code"],
+            "commit": self.facts["commit"],
+            "epoch": epoch,
+            "finished": finished,
+            "seconds": self.seconds,
+            "peak_memory_mb": compute.peak_memory_mb(self.device),
+            "device": self.facts["device"],
+            "state": {name: part.state_dict() for name, part in state.items()},
+            "rng": rng,
+        }
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        write_atomically(self.folder / "last.pt", buffer.getvalue())
+        if finished:
+            done = {
+                "epoch": epoch,
+                "checkpoint": hashlib.sha256(buffer.getvalue()).hexdigest(),
+                "config": self.facts["config"],
+                "code": self.facts["code"],
+                "minutes": self.seconds / 60,
+            }
+            write_atomically(self.folder / "done.json", json.dumps(done, indent=1).encode())
+
+    def progress(self, items: Iterable[T], total: int, text: str) -> Iterator[T]:
+        """tqdm with the time left; silent when stderr is not a terminal."""
+        return iter(tqdm(items, total=total, desc=text, leave=False, disable=not sys.stderr.isatty()))
+
+
+class LossMeter:
+    """Mean of a loss over an epoch, and the first step at which it was not finite; the device is asked once per epoch."""
+
+    def __init__(self, device: torch.device):
+        self.total = torch.zeros((), device=device, dtype=torch.float64)
+        self.first_bad = torch.full((), torch.iinfo(torch.int64).max, device=device)
+        self.steps = 0
+
+    def add(self, loss: Tensor) -> None:
+        value = loss.detach().double()
+        self.total += value
+        step = torch.full_like(self.first_bad, self.steps)
+        self.first_bad = torch.where(value.isfinite(), self.first_bad, torch.minimum(self.first_bad, step))
+        self.steps += 1
+
+    def mean(self, *, before: int = 0) -> float:
+        """Mean so far. `before`: steps of earlier epochs, for the message. Raises FloatingPointError naming the step."""
+        bad = int(self.first_bad)
+        if bad < self.steps:
+            raise FloatingPointError(
+                f"the loss was not finite at step {before + bad}; the last good checkpoint is kept; "
+                "usual causes: learning rate too high (--lr), or pictures with NaN"
+            )
+        return float(self.total) / max(self.steps, 1)
+
+
+def run_folder(paper: str, preset: str, changed: Mapping[str, Any], seed: int, root: Path = Path("runs")) -> Path:
+    """runs/<paper>/<preset>[-<hash of overrides>]-s<seed>"""
+    mark = config.overrides_hash(changed)
+    return root / paper / (preset + (f"-{mark}" if mark else "") + f"-s{seed}")
+
+
+def finished(folder: Path, cfg: Mapping[str, Any], code: str) -> dict[str, Any] | None:
+    """done.json of a folder that holds a finished checkpoint of this configuration (as a dict) and code; else None."""
+    try:
+        done = json.loads((folder / "done.json").read_text())
+        whole = (folder / "last.pt").exists()
+    except (OSError, ValueError):
+        return None
+    same = done.get("code") == code and done.get("config") == json.loads(json.dumps(cfg))
+    return done if whole and same else None
+
+
+def load_checkpoint(path: Path, device: torch.device | str = "cpu", *, paper: str | None = None) -> dict[str, Any]:
+    """The dictionary of a checkpoint, with weights_only=True. ValueError when it is not one, is cut short, or another paper's."""
+    if not path.exists():
+        raise FileNotFoundError(f"no checkpoint at {path}; train first, its last line prints the path")
+    try:
+        checkpoint = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:
+        raise ValueError(
+            f"{path} is not a readable checkpoint ({type(error).__name__}): cut short, damaged, or not written by "
+            "this project; delete it and train again"
+        ) from error
+    if not isinstance(checkpoint, dict) or not {"paper", "config", "state", "epoch"} <= checkpoint.keys():
+        raise ValueError(f"{path} is not a checkpoint of this project; give the last.pt of a run folder")
+    if paper is not None and checkpoint["paper"] != paper:
+        raise ValueError(
+            f"{path} is a checkpoint of {checkpoint['paper']}, not of {paper}; use python -m {checkpoint['paper']}.evaluate"
+        )
+    return checkpoint
+
+
+def set_aside_stale(folder: Path, wanted: Mapping[str, Any]) -> None:
+    """Refuse a folder of another configuration; move one that other code has trained out of the way."""
+    path = folder / "config.json"
+    if not path.exists():
+        return
+    try:
+        have = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); delete the folder {folder} and start again") from error
+    if have.get("config") != wanted["config"]:
+        before, after = have.get("config", {}), wanted["config"]
+        names = [k for k in sorted(before.keys() | after.keys()) if before.get(k) != after.get(k)]
+        told = ", ".join(f"{k}: {before.get(k)!r} there, {after.get(k)!r} now" for k in names[:3])
+        raise ValueError(
+            f"{folder} holds a run of another configuration ({told}); delete that folder or choose another seed"
+        )
+    if have.get("code") != wanted["code"]:
+        aside = folder.with_name(f"{folder.name}~{str(have.get('code'))[:8]}")
+        if aside.exists():
+            shutil.rmtree(aside)
+        os.replace(folder, aside)
+        print(f"{folder} was trained by other code: kept as {aside.name}, starting anew", file=sys.stderr)
+
+
+def file_hash(path: Path) -> str:
+    """sha256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def lock(folder: Path) -> io.TextIOWrapper:
+    """Hold the folder for this process; a second one gets a sentence instead of a mixed log."""
+    handle = open(folder / ".lock", "w")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        handle.close()
+        raise ValueError(f"another process is training in {folder}; wait for it or choose another seed") from error
+    return handle
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """All of data or, when killed or out of space, the old file."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(draft, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def epoch_of(line: str) -> float:
+    """Epoch of a log line; infinite for a torn one."""
+    try:
+        return json.loads(line)["epoch"]
+    except (ValueError, KeyError, TypeError):
+        return math.inf
+
+
+@cache
+def code_fingerprint(module: str) -> str:
+    """sha256 of the code that `module` runs: itself and every module of this repository that it imports. Nothing is imported.
+
+    Docstrings and comments are left out, so that a better explanation does not make a finished run stale; so are
+    presets, whose effect is the configuration, which is compared field by field.
+    """
+    queue, seen = [module], set()
+    while queue:
+        name = queue.pop()
+        if name not in seen and not name.endswith(".presets"):
+            seen.add(name)
+            queue += imported(name, own={module.split(".")[0], "common"})
+    digest = hashlib.sha256()
+    for name in sorted(seen):
+        digest.update(f"{name} {ast.dump(without_docstrings(source_file(name).read_text()))}".encode())  # type: ignore[union-attr]
+    return digest.hexdigest()
+
+
+def source_file(module: str) -> Path | None:
+    """File of a module of this repository; None when there is none, as for a name inside a module."""
+    base = Path(__file__).parent.parent.joinpath(*module.split("."))
+    for path in (base.with_suffix(".py"), base / "__init__.py"):
+        if path.is_file():
+            return path
+    return None
+
+
+def imported(module: str, own: set[str]) -> set[str]:
+    """Modules of the folders `own` that a module imports, anywhere in its text."""
+    path = source_file(module)
+    if path is None:
+        raise ValueError(f"{module} is not a module of this repository")
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            names |= {base} | {f"{base}.{alias.name}" for alias in node.names}
+    return {name for name in names if name.split(".")[0] in own and source_file(name)}
+
+
+def without_docstrings(source: str) -> ast.AST:
+    """Syntax tree of source with every bare string statement removed."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            kept = [s for s in body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]
+            node.body = kept or [ast.Pass()]  # type: ignore[attr-defined]
+    return tree
+
+
+@cache
+def commit() -> str:
+    """Commit of the working tree, with '+dirty' when tracked files other than results differ; 'unknown' outside git."""
+    root = Path(__file__).parent.parent
+    try:
+        git = ["git", "-C", str(root)]
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        status = subprocess.run(
+            [*git, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!results", ":!*.md"],
+            capture_output=True, text=True, check=True,
+        ).stdout.strip()  # fmt: skip
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return head + ("+dirty" if status else "")
+
+
+def now() -> str:
+    """UTC date and time, to the second."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
