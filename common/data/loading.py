@@ -1,0 +1,125 @@
+"""From a Dataset to batches on the device: (images [B, 3, s, s] float32, labels [B, L] int64, index [B]
+int64).
+
+Pictures in memory are moved to the device once, as uint8. Pictures on disk are decoded to the same uint8 by
+worker processes which do nothing else. Either way the same Augment then runs on the device, so a batch does
+not depend on where its pictures came from, nor on the number of workers. torch's global random state is never
+read or written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator
+from typing import Any, Protocol
+
+import torch
+import torch.utils.data
+from torch import Tensor
+
+from common.data.augment import Augment, normalise
+from common.data.dataset import Dataset
+
+Batch = tuple[Tensor, Tensor, Tensor]
+
+
+class Sampler(Protocol):
+    """Whatever yields the rows of each batch: see common.data.samplers."""
+
+    def set_epoch(self, epoch: int) -> None: ...
+
+    def __iter__(self) -> Iterator[list[int] | Tensor]: ...
+
+    def __len__(self) -> int: ...
+
+
+class Loader:
+    """Batches of one data set on one device.
+
+    loader = Loader(train, augment, device=device, workers=4)
+    for images, labels, index in loader.epoch(sampler, seed=0, epoch=3): ...
+    for images, labels, index in loader.all(): ...
+    """
+
+    def __init__(
+        self, dataset: Dataset, augment: Augment, *, device: torch.device | str = "cpu", workers: int = 0
+    ) -> None:
+        """workers: processes that decode pictures on disk (0: this process); unused for pictures in
+        memory."""
+        if workers < 0:
+            raise ValueError(f"workers = {workers}: give 0 or more processes")
+        self.dataset = dataset
+        self.augment = augment
+        self.device = torch.device(device)
+        self.workers = workers
+        self.labels = dataset.labels.to(self.device)  # (N, L)
+        self.pixels = None if dataset.pixels is None else dataset.pixels.to(self.device)  # (N, C, H, W) uint8
+
+    def epoch(self, sampler: Sampler, *, seed: int, epoch: int) -> Generator[Batch, None, None]:
+        """The batches of one epoch, augmented: a pure function of (data set, augment, sampler, seed, epoch).
+
+        Calls sampler.set_epoch(epoch). An episode (way, shot + query) comes out flat, class after class.
+        Raises ValueError naming the file when a picture cannot be read.
+        """
+        sampler.set_epoch(epoch)
+        for pixels, index in self._pictures(sampler):
+            # Parameters are drawn from the index on the CPU; see Augment.__call__.
+            yield self._batch(self.augment(pixels, index, seed, epoch), index)
+
+    def all(self, batch: int = 256) -> Generator[Batch, None, None]:
+        """Every picture once, in the order of the data set, without augmentation (see `normalise`)."""
+        if batch < 1:
+            raise ValueError(f"batch = {batch}: give at least 1 picture")
+        rows = torch.arange(len(self.dataset)).split(batch)
+        for pixels, index in self._pictures(rows if len(self.dataset) else ()):
+            a = self.augment
+            yield self._batch(normalise(pixels, a.size, a.mean, a.std), index)
+
+    def _batch(self, images: Tensor, index: Tensor) -> Batch:
+        index = index.to(self.device, non_blocking=True)
+        return images, self.labels[index], index
+
+    def _pictures(self, batches: Iterable[list[int] | Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """([B, C, H, W] uint8 on the device, [B] int64 on the CPU) for each batch of rows."""
+        if self.pixels is not None:
+            for rows in batches:
+                index = torch.as_tensor(rows, dtype=torch.int64).reshape(-1)
+                yield self.pixels[index.to(self.device, non_blocking=True)], index
+            return
+        stream = iter(
+            torch.utils.data.DataLoader(
+                _Decoder(self.dataset),
+                batch_size=None,  # the decoder receives a whole batch of rows
+                sampler=batches,
+                collate_fn=_unchanged,
+                num_workers=self.workers,
+                prefetch_factor=4 if self.workers else None,
+                pin_memory=self.device.type == "cuda",
+                generator=torch.Generator(),  # else iterating draws a number from the global state
+            )
+        )
+        try:
+            for pixels, index in stream:
+                if isinstance(pixels, str):
+                    raise ValueError(pixels)
+                yield pixels.to(self.device, non_blocking=True), index
+        finally:
+            del stream  # ends the workers now, also when the reader stops early or a picture is broken
+
+
+class _Decoder(torch.utils.data.Dataset):
+    """Rows -> (uint8 pictures, index). An unreadable picture comes back as its message: an exception that
+    leaves a worker would arrive wrapped in that worker's traceback."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, rows: list[int] | Tensor) -> tuple[Tensor | str, Tensor]:
+        index = torch.as_tensor(rows, dtype=torch.int64).reshape(-1)
+        try:
+            return torch.stack([self.dataset.picture(i) for i in index.tolist()]), index
+        except (OSError, ValueError) as error:
+            return str(error), index
+
+
+def _unchanged(batch: Any) -> Any:
+    return batch

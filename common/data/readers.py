@@ -1,0 +1,551 @@
+"""One short reader per data set: from the files on disk to labels, names and the pictures' places.
+
+Each reader takes a Place (where the set was found, and in which layout), a split and a protocol, and returns
+a Listing. Nothing is decoded here except what lies in few large files (MNIST, CIFAR). Protocols:
+
+    retrieval        train and test have different classes, relabelled 0 .. n - 1 within each; the published
+                     split. MNIST and CIFAR have the same classes in both (there it is the same as
+                     classification)
+    classification   the same classes in train and test, with the same ids
+    fewshot          cub_100: classes divided into train, val and test
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import pickle
+import re
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from common.data import archive, cache
+from common.data.manifests import Manifest
+
+Pixels = NDArray[np.uint8]
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff")
+"""Pictures of folder:PATH; upper case counts too."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a data set was found."""
+
+    manifest: Manifest
+    folder: Path
+    """Top of the published layout, or the folder of the packed files."""
+    packed: bool = False
+    embedded: bool = False
+    """EMBEDDED.txt lies there: generated drawings in the published layout, not the published pictures."""
+
+    def complete(self, names: Sequence[str]) -> bool:
+        """Whether every file is there."""
+        return all((self.folder / name).exists() for name in names)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """A split before its pictures are decoded: either `paths` or `pixels`."""
+
+    keys: tuple[tuple[Any, ...], ...]
+    """Per picture one sortable key per level, coarse to fine; equal keys are the same class."""
+    names: tuple[Mapping[Any, str], ...]
+    """names[l][key]: what it is called. Ids are given in the order of the keys in here that occur (see
+    `shared`).
+    """
+    identity: str = ""
+    """Changes when the pictures do; empty: catalogue.load takes paths, sizes and times of the files."""
+    shared: bool = False
+    """Ids range over all of `names`, whether they occur in this split or not."""
+    base: Path = Path()
+    """Folder that `paths` start from."""
+    paths: tuple[str, ...] = ()
+    boxes: NDArray[np.int64] | None = None
+    """(N, 4) x, y, width, height, beside paths."""
+    pixels: Callable[[], Pixels] | None = None
+    """() -> (N, C, h, w) uint8."""
+    inverted: bool = False
+    """Pictures come out as 255 - value: drawings with ink = 255."""
+    extra: Mapping[str, Sequence[int]] = field(default_factory=dict)
+
+
+# --- Few large files ----------------------------------------------------------------------------------------
+
+
+def mnist(place: Place, split: str, protocol: str) -> Listing:
+    """Read by torchvision; the packed files are unpacked into its layout first."""
+    from torchvision.datasets import MNIST
+
+    top, identity = place.folder, ""
+    if place.packed:
+        files = place.manifest.packed
+
+        def build(new: Path) -> None:
+            for file in files:
+                cache.require(place.folder / file.name, sha256=file.sha256)
+                archive.extract(place.folder / file.name, new / "one")
+                (new / "MNIST" / "raw").mkdir(parents=True, exist_ok=True)
+                inner = file.name.removesuffix(".gz")
+                os.replace(new / "one" / inner, new / "MNIST" / "raw" / inner)
+                (new / "one").rmdir()
+
+        identity = cache.key(*(file.sha256 for file in files))
+        top = cache.folder(identity, build) / "MNIST"
+    elif not place.embedded:
+        for name, md5 in place.manifest.contents.items():
+            cache.require(top / name, md5=md5)
+    found = MNIST(top.parent, train=split == "train")
+    labels = found.targets.tolist()
+    return Listing(
+        keys=tuple((label,) for label in labels),
+        names=({digit: str(digit) for digit in range(10)},),
+        identity=identity or stamp(top, list(place.manifest.contents)),
+        shared=True,
+        pixels=lambda: found.data.numpy()[:, None],
+    )
+
+
+def cifar10(place: Place, split: str, protocol: str) -> Listing:
+    """extra['exact']: 1 where the picture is the published one bit by bit (all of them, but for the packed
+    test split).
+    """
+    if place.packed:
+        return _packed_cifar10(place, split)
+    files = [f"data_batch_{b}" for b in range(1, 6)] if split == "train" else ["test_batch"]
+    pixels, batches, meta = _cifar(place, split, files, "batches.meta")
+    labels = [label for batch in batches for label in batch["labels"]]
+    return Listing(
+        keys=tuple((label,) for label in labels),
+        names=(dict(enumerate(meta["label_names"])),),
+        identity=stamp(place.folder, list(place.manifest.contents)),
+        shared=True,
+        pixels=pixels,
+        extra={"exact": [1] * len(labels)},
+    )
+
+
+def cifar100(place: Place, split: str, protocol: str) -> Listing:
+    pixels, (batch,), meta = _cifar(place, split, [split], "meta")
+    return Listing(
+        keys=tuple(zip(batch["coarse_labels"], batch["fine_labels"])),
+        names=(dict(enumerate(meta["coarse_label_names"])), dict(enumerate(meta["fine_label_names"]))),
+        identity=stamp(place.folder, list(place.manifest.contents)),
+        shared=True,
+        pixels=pixels,
+    )
+
+
+def _cifar(
+    place: Place, split: str, files: list[str], meta: str
+) -> tuple[Callable[[], Pixels], list[dict[str, Any]], dict[str, Any]]:
+    """(pixels, batches, meta) of the published pickles.
+
+    torchvision reads the pictures of the published set, after it has compared the MD5 of every file. What it
+    leaves out (coarse labels, drawings in this layout) is read by an unpickler that can make nothing but
+    lists, strings and arrays.
+    """
+    batches = [_unpickle(place.folder / file) for file in files]
+
+    def pixels() -> Pixels:
+        if place.embedded:
+            return np.concatenate([batch["data"] for batch in batches]).reshape(-1, 3, 32, 32)
+        import torchvision
+
+        kind = {"cifar10": torchvision.datasets.CIFAR10, "cifar100": torchvision.datasets.CIFAR100}[
+            place.manifest.name
+        ]
+        with warnings.catch_warnings():
+            # numpy 2.4 warns about pickles that Python 2 wrote
+            warnings.filterwarnings("ignore", message=r"dtype\(\): align should be passed")
+            try:
+                found = kind(str(place.folder.parent), train=split == "train")
+            except RuntimeError as error:
+                raise ValueError(
+                    f"a file in {place.folder} does not have its published MD5; `python -m common.data "
+                    f"verify "
+                    f"{place.manifest.name}` names it, get it again"
+                ) from error
+        return np.ascontiguousarray(found.data.transpose(0, 3, 1, 2))
+
+    return pixels, batches, _unpickle(place.folder / meta)
+
+
+class _Unpickler(pickle.Unpickler):
+    """Only what a CIFAR file needs: no other name can be called."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("numpy", "dtype"):
+            return lambda kind, align=False, copy=False: np.dtype(kind, align=bool(align), copy=bool(copy))
+        if (module, name) == ("numpy", "ndarray"):
+            return np.ndarray
+        if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name == "_reconstruct":
+            return np.zeros(0).__reduce__()[0]
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+
+
+def _unpickle(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            return _Unpickler(file, encoding="latin1").load()
+    except (
+        pickle.UnpicklingError,
+        EOFError,
+        ValueError,
+        IndexError,
+        KeyError,
+        AttributeError,
+        TypeError,
+    ) as error:
+        raise ValueError(f"{path} is not a CIFAR batch: {error}; get it again") from error
+
+
+def _packed_cifar10(place: Place, split: str) -> Listing:
+    """Blocks of 1,000 pictures as one lossless WebP each, 25 rows of 40; for test, a tar of 9,000 JPEG
+    besides.
+    """
+    files = {file.name: file for file in place.manifest.packed}
+    labels_file, *blocks_files, rest = files.values()
+    used = [labels_file, rest] if split == "test" else [labels_file, *blocks_files]
+    identity = cache.key("cifar10", split, [file.sha256 for file in used])
+    with np.load(place.folder / labels_file.name) as z:
+        names = [str(name) for name in z["class_names"]]
+        labels = z["train_labels" if split == "train" else "test_labels_first1000"].astype(int).tolist()
+    jpegs: list[Path] = []
+    if split == "test":
+        top = cache.unpacked(place.folder / rest.name, rest.sha256) / "test"
+        jpegs = [path for name in names for path in sorted((top / name).iterdir())]
+        labels += [names.index(path.parent.name) for path in jpegs]
+
+    def rows() -> Any:
+        sources = [labels_file] if split == "test" else blocks_files
+        for file in {labels_file, *sources}:
+            cache.require(place.folder / file.name, sha256=file.sha256)
+        for file in sources:
+            with np.load(place.folder / file.name) as z:
+                for block in sorted(key for key in z.files if re.fullmatch(r"(train|test)_\d\d", key)):
+                    sheet = np.asarray(
+                        Image.open(io.BytesIO(z[block].tobytes())).convert("RGB")
+                    )  # (800, 1280, 3)
+                    yield from (
+                        sheet.reshape(25, 32, 40, 32, 3).transpose(0, 2, 4, 1, 3).reshape(1000, 3, 32, 32)
+                    )
+        for path in jpegs:
+            with Image.open(path) as image:
+                yield np.asarray(image.convert("RGB")).transpose(2, 0, 1)
+
+    return Listing(
+        keys=tuple((label,) for label in labels),
+        names=(dict(enumerate(names)),),
+        identity=identity,
+        shared=True,
+        pixels=lambda: cache.pixels(identity, (len(labels), 3, 32, 32), rows),
+        extra={"exact": [1] * (len(labels) - len(jpegs)) + [0] * len(jpegs)},
+    )
+
+
+# --- One file per picture -----------------------------------------------------------------------------------
+
+
+def omniglot(place: Place, split: str, protocol: str) -> Listing:
+    """train is images_background, test is images_evaluation. Ink = 255, paper = 0. extra['drawer']: 1 ..
+    20.
+    """
+    top, identity = place.folder, ""
+    if place.packed:
+        (file,) = place.manifest.packed
+        top, identity = cache.unpacked(top / file.name, file.sha256), file.sha256
+    top = top / ("images_background" if split == "train" else "images_evaluation")
+    paths = [
+        f"{alphabet}/{character}/{picture}"
+        for alphabet in _folders(top)
+        for character in _folders(top / alphabet)
+        for picture in _pictures(top / alphabet / character)
+    ]
+    drawers = [re.fullmatch(r"\d+_(\d+)\.png", path.split("/")[-1]) for path in paths]
+    for path, drawer in zip(paths, drawers):
+        if drawer is None:
+            raise ValueError(
+                f"{top / path} is not named XXXX_YY.png as Omniglot's drawings are; remove or rename it"
+            )
+    keys = [(path.split("/")[0], path.rsplit("/", 1)[0]) for path in paths]
+    return Listing(
+        keys=tuple(keys),
+        names=({alphabet: alphabet for alphabet, _ in keys}, {character: character for _, character in keys}),
+        identity=identity,
+        base=top,
+        paths=tuple(paths),
+        inverted=True,
+        extra={"drawer": [int(drawer[1]) for drawer in drawers if drawer]},
+    )
+
+
+def cub(place: Place, split: str, protocol: str) -> Listing:
+    """Classes 1 .. 100 are train, 101 .. 200 are test; 'classification': train_test_split.txt. Boxes cut to
+    integers.
+    """
+    top = place.folder
+    pictures = {row[0]: row[1] for row in _table(top / "images.txt", 2)}
+    species = {int(row[0]): row[1] for row in _table(top / "classes.txt", 2)}
+    label = {row[0]: int(row[1]) for row in _table(top / "image_class_labels.txt", 2)}
+    if protocol == "classification":
+        in_train = {row[0]: row[1] == "1" for row in _table(top / "train_test_split.txt", 2)}
+    else:
+        in_train = {number: label[number] <= 100 for number in pictures}
+    chosen = [number for number in pictures if in_train[number] == (split == "train")]
+    boxes = None
+    if (top / "bounding_boxes.txt").exists():
+        box = {
+            row[0]: [int(float(value)) for value in row[1:5]] for row in _table(top / "bounding_boxes.txt", 5)
+        }
+        boxes = np.array([box[number] for number in chosen], dtype=np.int64).reshape(-1, 4)
+    return Listing(
+        keys=tuple((label[number],) for number in chosen),
+        names=(species,),
+        shared=protocol == "classification",
+        base=top / "images",
+        paths=tuple(pictures[number] for number in chosen),
+        boxes=boxes,
+    )
+
+
+def cub_100(place: Place, split: str, protocol: str) -> Listing:
+    """The columns of images.csv: retrieval_split, fewshot_split or cub_is_train."""
+    (file,) = place.manifest.packed
+    top = cache.unpacked(place.folder / file.name, file.sha256) / "CUB_100"
+    with (top / "images.csv").open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    column, value = {
+        "retrieval": ("retrieval_split", split),
+        "fewshot": ("fewshot_split", split),
+        "classification": ("cub_is_train", "1" if split == "train" else "0"),
+    }[protocol]
+    chosen = [row for row in rows if row[column] == value]
+    return Listing(
+        keys=tuple((row["order"], row["family"], int(row["cub_class_id"])) for row in chosen),
+        names=(
+            {row["order"]: row["order"] for row in rows},
+            {row["family"]: row["family"] for row in rows},
+            {int(row["cub_class_id"]): row["class_name"] for row in rows},
+        ),
+        shared=protocol == "classification",
+        identity=file.sha256,
+        base=top,
+        paths=tuple(row["path"] for row in chosen),
+    )
+
+
+def cars(place: Place, split: str, protocol: str) -> Listing:
+    """Classes 1 .. 98 are train, 99 .. 196 are test. Boxes as MATLAB counts: from 1, both corners inside."""
+    from scipy.io import loadmat
+
+    file = place.folder / "cars_annos.mat"
+    try:
+        found = loadmat(file, squeeze_me=True)
+        rows = np.atleast_1d(found["annotations"])
+        numbers = rows["class"].astype(int)
+        x1, y1, x2, y2 = (rows[f"bbox_{corner}"].astype(np.int64) for corner in ("x1", "y1", "x2", "y2"))
+        models = {i + 1: str(name) for i, name in enumerate(found["class_names"])}
+    except (ValueError, KeyError, TypeError, IndexError, NotImplementedError) as error:
+        raise ValueError(
+            f"{file} is not CARS196's list of boxes and classes: {error!r}; get it again"
+        ) from error
+    chosen = (numbers <= 98) == (split == "train")
+    return Listing(
+        keys=tuple((number,) for number in numbers[chosen].tolist()),
+        names=(models,),
+        base=place.folder,
+        paths=tuple(str(path) for path in rows["relative_im_path"][chosen]),
+        boxes=np.stack([x1 - 1, y1 - 1, x2 - x1 + 1, y2 - y1 + 1], 1)[chosen],
+    )
+
+
+def sop(place: Place, split: str, protocol: str) -> Listing:
+    """Columns of Ebay_train.txt and Ebay_test.txt: image_id class_id super_class_id path; one header line."""
+    rows = _table(place.folder / f"Ebay_{split}.txt", 4, header=1)
+    return Listing(
+        keys=tuple((int(row[2]), int(row[1])) for row in rows),
+        names=(
+            {int(row[2]): row[3].split("/")[0].removesuffix("_final") for row in rows},
+            {int(row[1]): row[1] for row in rows},
+        ),
+        base=place.folder,
+        paths=tuple(row[3] for row in rows),
+    )
+
+
+def inshop(place: Place, split: str, protocol: str) -> Listing:
+    """Status train, query or gallery; query and gallery share the ids of all items that are in either."""
+    lists, images = place.manifest.marks
+    file = next(place.folder / name for name in lists if (place.folder / name).exists())
+    base = next((place.folder / name).parent for name in images if (place.folder / name).exists())
+    rows = _table(file, 3, header=2)
+    return Listing(
+        keys=tuple((row[1],) for row in rows if row[2] == split),
+        names=({row[1]: row[1] for row in rows if (row[2] == "train") == (split == "train")},),
+        shared=True,
+        base=base,
+        paths=tuple(row[0] for row in rows if row[2] == split),
+    )
+
+
+def folder(path: Path, split: str) -> tuple[Listing, tuple[str, ...]]:
+    """(listing, levels) of folder:PATH. Class folders are nested one to three deep, and the nesting is the
+    hierarchy.
+
+    PATH/class/*.jpg, PATH/group/class/*.jpg or PATH/group/subgroup/class/*.jpg. A class is a folder with
+    pictures, known by its whole path. Splits: 'all'; 'train', the first half of the classes in the order of
+    their names (one more when their number is odd); 'test', the others. When the folders in PATH are called
+    train, test and perhaps val, and there are no others, these are the splits, and class folders begin below
+    them. Hidden files and files of other kinds are passed over.
+
+    Raises FileNotFoundError: no such folder. ValueError: no picture, a picture beside the class folders,
+    unequal depth, more than three levels, fewer than four classes to divide, an unknown split.
+    """
+    if not path.is_dir():
+        raise FileNotFoundError(
+            f"folder:{path}: there is no folder {path}; give a folder that holds one folder per class"
+        )
+    parts = _folders(path)
+    divided = {"train", "test"} <= set(parts) <= {"train", "val", "test"}
+    splits = [*parts, "all"] if divided else ["train", "test", "all"]
+    if split not in splits:
+        raise ValueError(f"split is {split!r}; folder:{path} has {', '.join(splits)}")
+
+    tops = [path] if not divided else [path / part for part in parts] if split == "all" else [path / split]
+    found: dict[str, list[str]] = {}  # class -> pictures, below path
+    for top in tops:
+        if loose := _pictures(top):
+            raise ValueError(
+                f"{top / loose[0]} lies beside the class folders; put it into the folder of its class"
+            )
+        for name, pictures in _leaves(top, ""):
+            found.setdefault(name, []).extend(
+                str((top / name / picture).relative_to(path)) for picture in pictures
+            )
+    if not found:
+        raise ValueError(
+            f"folder:{path} holds no picture ({' '.join(e[1:] for e in EXTENSIONS)}) in any class folder"
+        )
+
+    classes = sorted(found, key=lambda name: name.split("/"))
+    depth = len(classes[0].split("/"))
+    for name in classes:
+        if len(name.split("/")) != depth:
+            raise ValueError(
+                f"folder:{path}: class folder {name} is nested {len(name.split('/'))} deep, {classes[0]} is "
+                f"{depth} deep; nest "
+                "all class folders equally"
+            )
+    if depth > 3:
+        raise ValueError(
+            f"folder:{path}: class folder {classes[0]} is nested {depth} deep; at most 3 levels can be read"
+        )
+    if not divided and split != "all":
+        if len(classes) < 4:
+            raise ValueError(
+                f"folder:{path} has {len(classes)} classes; a train and a test half need at least 4"
+            )
+        half = (len(classes) + 1) // 2
+        classes = classes[:half] if split == "train" else classes[half:]
+
+    prefixes = {
+        name: tuple("/".join(name.split("/")[: level + 1]) for level in range(depth)) for name in classes
+    }
+    listing = Listing(
+        keys=tuple(prefixes[name] for name in classes for _ in found[name]),
+        names=tuple({prefix[level]: prefix[level] for prefix in prefixes.values()} for level in range(depth)),
+        base=path,
+        paths=tuple(picture for name in classes for picture in found[name]),
+    )
+    return listing, (*("group", "subgroup")[: depth - 1], "class")
+
+
+READERS: dict[str, Callable[[Place, str, str], Listing]] = {
+    "mnist": mnist,
+    "omniglot": omniglot,
+    "cifar10": cifar10,
+    "cifar100": cifar100,
+    "cub": cub,
+    "cub_100": cub_100,
+    "cars": cars,
+    "sop": sop,
+    "inshop": inshop,
+}
+"""By the manifest's name."""
+
+
+# --- Files and folders --------------------------------------------------------------------------------------
+
+
+def _table(file: Path, columns: int, *, header: int = 0) -> list[list[str]]:
+    """Rows of a list of words divided by blanks; the last column takes the rest of the line where names hold
+    blanks.
+    """
+    rows = []
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+        if number <= header or not line.strip():
+            continue
+        row = line.split(maxsplit=columns - 1)
+        if len(row) != columns:
+            raise ValueError(
+                f"{file}, line {number}: {line!r} has {len(row)} columns, expected {columns}; get it again"
+            )
+        rows.append([*row[:-1], row[-1].strip()])
+    return rows
+
+
+def _folders(path: Path) -> list[str]:
+    """Names of the folders in `path`, sorted, without hidden ones."""
+    with os.scandir(path) as entries:
+        return sorted(
+            entry.name for entry in entries if entry.is_dir() and not entry.name.startswith((".", "__MACOSX"))
+        )
+
+
+def _pictures(path: Path) -> list[str]:
+    """Names of the picture files in `path`, sorted, without hidden ones."""
+    with os.scandir(path) as entries:
+        return sorted(
+            entry.name
+            for entry in entries
+            if entry.name.lower().endswith(EXTENSIONS) and not entry.name.startswith(".") and entry.is_file()
+        )
+
+
+def _leaves(top: Path, name: str) -> list[tuple[str, list[str]]]:
+    """(path below top, pictures) of every folder that holds pictures; a folder without any is an error."""
+    below = [leaf for child in _folders(top / name) for leaf in _leaves(top, f"{name}/{child}".lstrip("/"))]
+    own = _pictures(top / name)
+    if own and below:
+        raise ValueError(
+            f"{top / name / own[0]} lies beside class folders such as {top / below[0][0]}; nest all "
+            f"pictures equally deep"
+        )
+    if name and not own and not below:
+        raise ValueError(f"class folder {top / name} holds no picture; fill or remove it")
+    return [(name, own)] if own and name else below
+
+
+def stamp(base: Path, names: Sequence[str]) -> str:
+    """Changes when one of the files does: place, names, sizes and times. FileNotFoundError names the first
+    missing one.
+    """
+    facts = []
+    for name in names:
+        try:
+            status = (base / name).stat()
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f"{base / name} is missing, though the lists of the data set name it"
+            ) from error
+        facts.append((name, status.st_size, status.st_mtime_ns))
+    return cache.key(str(base.resolve()), facts)
