@@ -1,0 +1,158 @@
+"""Train CGD: `python -m cgd_retrieval.train PRESET [--field value ...]`. The last line printed is the checkpoint."""
+from __future__ import annotations
+
+import dataclasses
+import math
+import sys
+import time
+
+import torch
+from torch import Tensor
+
+from cgd_retrieval import backbones
+from cgd_retrieval.losses import (
+    auxiliary_loss,
+    batch_hard_triplet_loss,
+    hap2s_loss,
+    margin_loss,
+    semi_hard_triplet_loss,
+)
+from cgd_retrieval.model import CGD
+from cgd_retrieval.presets import PRESETS, Config
+from common import compute, config, data
+from common.data.augment import Augment
+from common.data.dataset import Dataset, with_quarter_turns
+from common.data.loading import Loader
+from common.data.samplers import PKSampler
+from common.data.splits import hold_out_classes
+from common.run import LossMeter, Run
+
+
+def main(argv: list[str]) -> None:
+    preset, cfg = config.parse(PRESETS, argv, prog="python -m cgd_retrieval.train")
+    cfg = dataclasses.replace(cfg, data=data.resolve(cfg.data))
+    check(cfg)
+    run = Run("cgd_retrieval", preset, cfg, config.overrides(PRESETS, preset, cfg), argv)
+    device = run.device
+    if run.finished:
+        print(run.folder / "last.pt")
+        return
+
+    # Data: training classes only; validation classes, if any, are set aside and never drawn from.
+    train = training_set(cfg)
+    loader = Loader(train, augmentation(cfg), device=device, workers=cfg.workers)
+    sampler = PKSampler(train.label, cfg.classes_per_batch, cfg.images_per_class, seed=cfg.seed,
+                        steps=cfg.epoch_steps or None, short=cfg.short_classes)  # fmt: skip
+
+    # Sections 3.1 and 3.2: backbone, branches, auxiliary head.
+    model = build(cfg, train.classes).to(device, memory_format=torch.channels_last)
+    optimiser = torch.optim.Adam(model.parameters(), lr=cfg.lr, weight_decay=cfg.weight_decay)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: learning_rate(cfg, step))
+
+    # Section 3.3: L = L_rank + L_cls, equal weights.
+    state = {"model": model, "optimiser": optimiser, "schedule": schedule}
+    epochs = math.ceil(cfg.steps / len(sampler))
+    done = run.resume(**state)
+    for epoch in run.progress(range(done, epochs), epochs - done, preset):
+        model.train()
+        started, ranked, classified = time.monotonic(), LossMeter(device), LossMeter(device)
+        first = epoch * len(sampler)
+        batches = loader.epoch(sampler, seed=cfg.seed, epoch=epoch)
+        for step, (images, labels, _) in zip(range(first, min(first + len(sampler), cfg.steps)), batches):
+            with compute.autocast(device, cfg.precision):
+                psi, logits = model(images.contiguous(memory_format=torch.channels_last))  # (B, D), (B, M)
+            y = labels[:, -1]
+            draw = torch.Generator(device).manual_seed(cfg.seed * 1_000_003 + step)  # of the margin loss's negatives
+            l_rank = torch.stack([ranking_loss(cfg, z, y, draw) for z in model.ranked(psi)]).sum()
+            l_cls = psi.new_zeros(()) if logits is None else auxiliary_loss(logits, y, cfg.temperature, cfg.smoothing)
+            optimiser.zero_grad(set_to_none=True)
+            (l_rank + l_cls).backward()
+            optimiser.step()
+            schedule.step()
+            ranked.add(l_rank)
+            classified.add(l_cls)
+        pictures, seconds = ranked.steps * cfg.classes_per_batch * cfg.images_per_class, time.monotonic() - started
+        run.log(
+            epoch=epoch + 1, step=first + ranked.steps,
+            rank_loss=ranked.mean(before=first), class_loss=classified.mean(before=first),
+            lr=schedule.get_last_lr()[0], images_per_second=round(pictures / seconds, 1), seconds=round(seconds, 2),
+            peak_memory_mb=round(compute.peak_memory_mb(device), 1),
+        )  # fmt: skip
+        run.save(epoch + 1, finished=epoch + 1 == epochs, **state)
+    if done >= epochs:  # an untrained network, or a run killed between its last checkpoint and done.json
+        run.save(epochs, finished=True, **state)
+    print(run.folder / "last.pt")
+
+
+def check(cfg: Config) -> None:
+    """Say what cannot work before anything is written."""
+    if cfg.ranking not in ("batch-hard", "semi-hard", "hap2s-p", "hap2s-e", "margin", "none"):
+        raise ValueError(f"--ranking {cfg.ranking}: use batch-hard, semi-hard, hap2s-p, hap2s-e, margin or none")
+    if cfg.ranking == "none" and not cfg.auxiliary:
+        raise ValueError("--ranking none with --no-auxiliary leaves nothing to learn from; keep one of the two losses")
+    if cfg.schedule not in ("step", "cosine"):
+        raise ValueError(f"--schedule {cfg.schedule}: use step or cosine")
+    if cfg.enlarged < cfg.size:
+        raise ValueError(f"--enlarged {cfg.enlarged} is below --size {cfg.size}; the random crop needs at least size")
+    for name in ("steps", "epoch_steps", "warmup", "workers"):
+        if getattr(cfg, name) < 0:
+            raise ValueError(f"--{name.replace('_', '-')} {getattr(cfg, name)}: give 0 or more")
+    for name in ("size", "classes_per_batch"):
+        if getattr(cfg, name) < 1:
+            raise ValueError(f"--{name.replace('_', '-')} {getattr(cfg, name)}: give at least 1")
+    if cfg.images_per_class < 2:
+        raise ValueError(f"--images-per-class {cfg.images_per_class}: a positive pair needs at least 2")
+    if not 0 <= cfg.val_share < 1:
+        raise ValueError(f"--val-share {cfg.val_share}: give a share from 0 up to, but not including, 1")
+    if not cfg.lr > 0:
+        raise ValueError(f"--lr {cfg.lr}: give a learning rate above 0")
+
+
+def training_set(cfg: Config) -> Dataset:
+    """Training classes, without the validation classes when cfg.val_share > 0."""
+    train = data.load(cfg.data, "train", size=cfg.enlarged, crop=cfg.crop)
+    train = hold_out_classes(train, cfg.val_share)[0] if cfg.val_share > 0 else train
+    return with_quarter_turns(train) if cfg.quarter_turns else train
+
+
+def augmentation(cfg: Config) -> Augment:
+    """Section 4.2: enlarge, random crop, flip; for drawings a small affine change instead."""
+    return Augment(
+        size=cfg.size, random_crop=cfg.enlarged > cfg.size, flip=cfg.flip, rotate=cfg.rotate, translate=cfg.shift,
+        scale=(1 - cfg.zoom, 1 + cfg.zoom), shear=cfg.shear, mean=cfg.mean, std=cfg.std,
+    )  # fmt: skip
+
+
+def build(cfg: Config, classes: int) -> CGD:
+    """The network of cfg, with freshly initialised (or ImageNet) weights."""
+    weights = None if cfg.weights == "none" else cfg.weights
+    backbone = backbones.build(cfg.backbone, weights, cfg.stride, widths=cfg.widths)
+    return CGD(
+        backbone, cfg.config, cfg.dim, classes, framework=cfg.framework, fusion=cfg.fusion,
+        learnable_p=cfg.learnable_p, auxiliary=cfg.auxiliary, freeze_bn=cfg.freeze_bn,
+    )  # fmt: skip
+
+
+def ranking_loss(cfg: Config, z: Tensor, labels: Tensor, draw: torch.Generator) -> Tensor:
+    """L_rank on z (B, k): the paper's batch-hard triplet loss, or one of those it compares with."""
+    if cfg.ranking == "batch-hard":
+        return batch_hard_triplet_loss(z, labels, cfg.margin)
+    if cfg.ranking == "semi-hard":
+        return semi_hard_triplet_loss(z, labels, cfg.margin)
+    if cfg.ranking == "margin":
+        return margin_loss(z, labels, generator=draw)
+    if cfg.ranking == "none":
+        return z.new_zeros(())
+    return hap2s_loss(z, labels, cfg.margin, variant="P" if cfg.ranking == "hap2s-p" else "E")
+
+
+def learning_rate(cfg: Config, step: int) -> float:
+    """Factor on cfg.lr at a step: linear warm-up, then x0.1 per milestone or half a cosine."""
+    rise = min(1.0, (step + 1) / cfg.warmup) if cfg.warmup else 1.0
+    if cfg.schedule == "step":
+        return rise * 0.1 ** sum(step >= m for m in cfg.milestones)
+    return rise * 0.5 * (1 + math.cos(math.pi * min(step / max(cfg.steps, 1), 1)))
+
+
+if __name__ == "__main__":
+    config.command(main)
