@@ -1,9 +1,11 @@
-"""Train CGD: `python -m cgd_retrieval.train PRESET [--field value ...]`. The last line printed is the checkpoint."""
+"""Train CGD: `python -m cgd_retrieval.train PRESET [--field value ...]`. The last line printed is the
+checkpoint.
+"""
+
 from __future__ import annotations
 
 import dataclasses
 import math
-import sys
 import time
 
 import torch
@@ -41,8 +43,14 @@ def main(argv: list[str]) -> None:
     # Data: training classes only; validation classes, if any, are set aside and never drawn from.
     train = training_set(cfg)
     loader = Loader(train, augmentation(cfg), device=device, workers=cfg.workers)
-    sampler = PKSampler(train.label, cfg.classes_per_batch, cfg.images_per_class, seed=cfg.seed,
-                        steps=cfg.epoch_steps or None, short=cfg.short_classes)  # fmt: skip
+    sampler = PKSampler(
+        train.label,
+        cfg.classes_per_batch,
+        cfg.images_per_class,
+        seed=cfg.seed,
+        steps=cfg.epoch_steps or None,
+        short=cfg.short_classes,
+    )
 
     # Sections 3.1 and 3.2: backbone, branches, auxiliary head.
     model = build(cfg, train.classes).to(device, memory_format=torch.channels_last)
@@ -62,22 +70,35 @@ def main(argv: list[str]) -> None:
             with compute.autocast(device, cfg.precision):
                 psi, logits = model(images.contiguous(memory_format=torch.channels_last))  # (B, D), (B, M)
             y = labels[:, -1]
-            draw = torch.Generator(device).manual_seed(cfg.seed * 1_000_003 + step)  # of the margin loss's negatives
+            draw = torch.Generator(device).manual_seed(
+                cfg.seed * 1_000_003 + step
+            )  # of the margin loss's negatives
             l_rank = torch.stack([ranking_loss(cfg, z, y, draw) for z in model.ranked(psi)]).sum()
-            l_cls = psi.new_zeros(()) if logits is None else auxiliary_loss(logits, y, cfg.temperature, cfg.smoothing)
+            l_cls = (
+                psi.new_zeros(())
+                if logits is None
+                else auxiliary_loss(logits, y, cfg.temperature, cfg.smoothing)
+            )
             optimiser.zero_grad(set_to_none=True)
             (l_rank + l_cls).backward()
             optimiser.step()
             schedule.step()
             ranked.add(l_rank)
             classified.add(l_cls)
-        pictures, seconds = ranked.steps * cfg.classes_per_batch * cfg.images_per_class, time.monotonic() - started
+        pictures, seconds = (
+            ranked.steps * cfg.classes_per_batch * cfg.images_per_class,
+            time.monotonic() - started,
+        )
         run.log(
-            epoch=epoch + 1, step=first + ranked.steps,
-            rank_loss=ranked.mean(before=first), class_loss=classified.mean(before=first),
-            lr=schedule.get_last_lr()[0], images_per_second=round(pictures / seconds, 1), seconds=round(seconds, 2),
+            epoch=epoch + 1,
+            step=first + ranked.steps,
+            rank_loss=ranked.mean(before=first),
+            class_loss=classified.mean(before=first),
+            lr=schedule.get_last_lr()[0],
+            images_per_second=round(pictures / seconds, 1),
+            seconds=round(seconds, 2),
             peak_memory_mb=round(compute.peak_memory_mb(device), 1),
-        )  # fmt: skip
+        )
         run.save(epoch + 1, finished=epoch + 1 == epochs, **state)
     if done >= epochs:  # an untrained network, or a run killed between its last checkpoint and done.json
         run.save(epochs, finished=True, **state)
@@ -87,13 +108,19 @@ def main(argv: list[str]) -> None:
 def check(cfg: Config) -> None:
     """Say what cannot work before anything is written."""
     if cfg.ranking not in ("batch-hard", "semi-hard", "hap2s-p", "hap2s-e", "margin", "none"):
-        raise ValueError(f"--ranking {cfg.ranking}: use batch-hard, semi-hard, hap2s-p, hap2s-e, margin or none")
+        raise ValueError(
+            f"--ranking {cfg.ranking}: use batch-hard, semi-hard, hap2s-p, hap2s-e, margin or none"
+        )
     if cfg.ranking == "none" and not cfg.auxiliary:
-        raise ValueError("--ranking none with --no-auxiliary leaves nothing to learn from; keep one of the two losses")
+        raise ValueError(
+            "--ranking none with --no-auxiliary leaves nothing to learn from; keep one of the two losses"
+        )
     if cfg.schedule not in ("step", "cosine"):
         raise ValueError(f"--schedule {cfg.schedule}: use step or cosine")
     if cfg.enlarged < cfg.size:
-        raise ValueError(f"--enlarged {cfg.enlarged} is below --size {cfg.size}; the random crop needs at least size")
+        raise ValueError(
+            f"--enlarged {cfg.enlarged} is below --size {cfg.size}; the random crop needs at least size"
+        )
     for name in ("steps", "epoch_steps", "warmup", "workers"):
         if getattr(cfg, name) < 0:
             raise ValueError(f"--{name.replace('_', '-')} {getattr(cfg, name)}: give 0 or more")
@@ -118,9 +145,16 @@ def training_set(cfg: Config) -> Dataset:
 def augmentation(cfg: Config) -> Augment:
     """Section 4.2: enlarge, random crop, flip; for drawings a small affine change instead."""
     return Augment(
-        size=cfg.size, random_crop=cfg.enlarged > cfg.size, flip=cfg.flip, rotate=cfg.rotate, translate=cfg.shift,
-        scale=(1 - cfg.zoom, 1 + cfg.zoom), shear=cfg.shear, mean=cfg.mean, std=cfg.std,
-    )  # fmt: skip
+        size=cfg.size,
+        random_crop=cfg.enlarged > cfg.size,
+        flip=cfg.flip,
+        rotate=cfg.rotate,
+        translate=cfg.shift,
+        scale=(1 - cfg.zoom, 1 + cfg.zoom),
+        shear=cfg.shear,
+        mean=cfg.mean,
+        std=cfg.std,
+    )
 
 
 def build(cfg: Config, classes: int) -> CGD:
@@ -128,9 +162,16 @@ def build(cfg: Config, classes: int) -> CGD:
     weights = None if cfg.weights == "none" else cfg.weights
     backbone = backbones.build(cfg.backbone, weights, cfg.stride, widths=cfg.widths)
     return CGD(
-        backbone, cfg.config, cfg.dim, classes, framework=cfg.framework, fusion=cfg.fusion,
-        learnable_p=cfg.learnable_p, auxiliary=cfg.auxiliary, freeze_bn=cfg.freeze_bn,
-    )  # fmt: skip
+        backbone,
+        cfg.config,
+        cfg.dim,
+        classes,
+        framework=cfg.framework,
+        fusion=cfg.fusion,
+        learnable_p=cfg.learnable_p,
+        auxiliary=cfg.auxiliary,
+        freeze_bn=cfg.freeze_bn,
+    )
 
 
 def ranking_loss(cfg: Config, z: Tensor, labels: Tensor, draw: torch.Generator) -> Tensor:

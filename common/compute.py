@@ -1,4 +1,5 @@
 """Device, precision, seeds and memory: what a run needs to know of the machine it is on."""
+
 from __future__ import annotations
 
 import os
@@ -21,12 +22,16 @@ def pick_device(choice: str = "auto") -> torch.device:
     except RuntimeError as error:
         raise ValueError(f"--device {choice}: not a device; use auto, cpu, cuda or cuda:N") from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(f"--device {choice}: this machine has {torch.cuda.device_count()} CUDA devices; use auto or cpu")
+        raise ValueError(
+            f"--device {choice}: this machine has {torch.cuda.device_count()} CUDA devices; use auto or cpu"
+        )
     return device
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
-    """Context of the forward pass: 'float32' (TF32 off), 'tf32', or 'bfloat16'. Weights and losses stay float32."""
+    """Context of the forward pass: 'float32' (TF32 off), 'tf32', or 'bfloat16'. Weights and losses stay
+    float32.
+    """
     if precision not in ("float32", "tf32", "bfloat16"):
         raise ValueError(f"--precision {precision}: use float32, tf32 or bfloat16")
     if device.type == "cuda":
@@ -35,7 +40,9 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[obj
 
 
 def seed_everything(seed: int, *, deterministic: bool = False) -> None:
-    """Seed Python, NumPy and torch. deterministic: an operation without a deterministic kernel raises (slower on GPU)."""
+    """Seed Python, NumPy and torch. deterministic: an operation without a deterministic kernel raises (slower
+    on GPU).
+    """
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)

@@ -1,4 +1,5 @@
 """Presets and typed overrides on the command line: `python -m <paper>.train PRESET [--field value ...]`."""
+
 from __future__ import annotations
 
 import dataclasses
@@ -18,14 +19,18 @@ EXPECTED = (ValueError, TypeError, OSError, ImportError, FloatingPointError)
 
 
 def parse(presets: Mapping[str, tuple[str, C]], argv: list[str], prog: str | None = None) -> tuple[str, C]:
-    """(name of the preset, its configuration with the overrides of argv). A typo ends the program with tyro's message."""
+    """(name of the preset, its configuration with the overrides of argv). A typo ends the program with tyro's
+    message.
+    """
     if not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help")):
         raise ValueError(f"name a preset first, one of: {', '.join(presets)}")
     return argv[0], tyro.extras.overridable_config_cli(dict(presets), args=argv, prog=prog)
 
 
 def overrides(presets: Mapping[str, tuple[str, C]], preset: str, cfg: C) -> dict[str, Any]:
-    """The fields of cfg that differ from the preset, without the seed: what a results row and a run folder are named by."""
+    """The fields of cfg that differ from the preset, without the seed: what a results row and a run folder
+    are named by.
+    """
     base, now = dataclasses.asdict(presets[preset][1]), dataclasses.asdict(cfg)  # type: ignore[call-overload]
     return {name: now[name] for name in sorted(now) if name != "seed" and now[name] != base[name]}
 
@@ -38,7 +43,9 @@ def overrides_hash(changed: Mapping[str, Any]) -> str:
 
 
 def flags(changed: Mapping[str, Any]) -> list[str]:
-    """Overrides as command line arguments in tyro's syntax: {'batch': 8, 'flip': False} -> --batch 8 --no-flip."""
+    """Overrides as command line arguments in tyro's syntax: {'batch': 8, 'flip': False} -> --batch 8
+    --no-flip.
+    """
     out: list[str] = []
     for name, value in changed.items():
         option = name.replace("_", "-")

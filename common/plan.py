@@ -1,8 +1,9 @@
 """What a paper's folder promises to reproduce, as data: tables, their rows, and the command behind each row.
 
-`python -m <paper>.presets` prints its Plan as JSON. The driver (common.reproduce) and the renderer (common.results)
-read that and never import the paper.
+`python -m <paper>.presets` prints its Plan as JSON. The driver (common.reproduce) and the renderer
+(common.results) read that and never import the paper.
 """
+
 from __future__ import annotations
 
 import json
@@ -84,7 +85,9 @@ class Plan:
         """Ask the paper's folder, in a process of its own."""
         done = subprocess.run([sys.executable, "-m", f"{paper}.presets"], capture_output=True, text=True)
         if done.returncode:
-            raise ValueError(f"{paper} has no plan: `python -m {paper}.presets` failed: {done.stderr.strip()[-500:]}")
+            raise ValueError(
+                f"{paper} has no plan: `python -m {paper}.presets` failed: {done.stderr.strip()[-500:]}"
+            )
         return Plan.from_json(done.stdout)
 
     @staticmethod

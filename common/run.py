@@ -6,6 +6,7 @@ runs/<paper>/<preset>[-<hash of overrides>]-s<seed>/
     last.pt        checkpoint, replaced atomically, loadable with weights_only=True
     done.json      written last: the run is finished; sha256 of last.pt, minutes
 """
+
 from __future__ import annotations
 
 import ast
@@ -47,7 +48,13 @@ class Run:
     """Folder, resume and log of one training run. `paper` is the folder name of the paper."""
 
     def __init__(
-        self, paper: str, preset: str, cfg: Any, changed: Mapping[str, Any], argv: list[str], root: Path = Path("runs")
+        self,
+        paper: str,
+        preset: str,
+        cfg: Any,
+        changed: Mapping[str, Any],
+        argv: list[str],
+        root: Path = Path("runs"),
     ):
         self.paper, self.preset, self.cfg, self.changed = paper, preset, cfg, dict(changed)
         self.folder = run_folder(paper, preset, changed, cfg.seed, root)
@@ -95,7 +102,8 @@ class Run:
                 torch.cuda.set_rng_state(checkpoint["rng"]["cuda"], self.device)
             done, self.seconds = checkpoint["epoch"], checkpoint["seconds"]
         log = self.folder / "log.jsonl"
-        if log.exists():  # lines past the checkpoint belong to epochs that are trained again; the last may be torn
+        if log.exists():
+            # Lines past the checkpoint belong to epochs that are trained again; the last one may be torn.
             kept = [line for line in log.read_text().splitlines(keepends=True) if epoch_of(line) <= done]
             write_atomically(log, "".join(kept).encode())
         self._since = time.monotonic()
@@ -107,7 +115,9 @@ class Run:
             file.write(json.dumps(row) + "\n")
 
     def save(self, epoch: int, *, finished: bool = False, **state: Stateful) -> None:
-        """Replace last.pt atomically: parts, epoch, random state, seconds. finished=True also writes done.json."""
+        """Replace last.pt atomically: parts, epoch, random state, seconds. finished=True also writes
+        done.json.
+        """
         self.seconds += time.monotonic() - self._since
         self._since = time.monotonic()
         rng = {"cpu": torch.get_rng_state()}
@@ -147,7 +157,9 @@ class Run:
 
 
 class LossMeter:
-    """Mean of a loss over an epoch, and the first step at which it was not finite; the device is asked once per epoch."""
+    """Mean of a loss over an epoch, and the first step at which it was not finite; the device is asked once
+    per epoch.
+    """
 
     def __init__(self, device: torch.device):
         self.total = torch.zeros((), device=device, dtype=torch.float64)
@@ -162,7 +174,9 @@ class LossMeter:
         self.steps += 1
 
     def mean(self, *, before: int = 0) -> float:
-        """Mean so far. `before`: steps of earlier epochs, for the message. Raises FloatingPointError naming the step."""
+        """Mean so far. `before`: steps of earlier epochs, for the message. Raises FloatingPointError naming
+        the step.
+        """
         bad = int(self.first_bad)
         if bad < self.steps:
             raise FloatingPointError(
@@ -172,14 +186,18 @@ class LossMeter:
         return float(self.total) / max(self.steps, 1)
 
 
-def run_folder(paper: str, preset: str, changed: Mapping[str, Any], seed: int, root: Path = Path("runs")) -> Path:
+def run_folder(
+    paper: str, preset: str, changed: Mapping[str, Any], seed: int, root: Path = Path("runs")
+) -> Path:
     """runs/<paper>/<preset>[-<hash of overrides>]-s<seed>"""
     mark = config.overrides_hash(changed)
     return root / paper / (preset + (f"-{mark}" if mark else "") + f"-s{seed}")
 
 
 def finished(folder: Path, cfg: Mapping[str, Any], code: str) -> dict[str, Any] | None:
-    """done.json of a folder that holds a finished checkpoint of this configuration (as a dict) and code; else None."""
+    """done.json of a folder that holds a finished checkpoint of this configuration (as a dict) and code; else
+    None.
+    """
     try:
         done = json.loads((folder / "done.json").read_text())
         whole = (folder / "last.pt").exists()
@@ -189,22 +207,27 @@ def finished(folder: Path, cfg: Mapping[str, Any], code: str) -> dict[str, Any] 
     return done if whole and same else None
 
 
-def load_checkpoint(path: Path, device: torch.device | str = "cpu", *, paper: str | None = None) -> dict[str, Any]:
-    """The dictionary of a checkpoint, with weights_only=True. ValueError when it is not one, is cut short, or another paper's."""
+def load_checkpoint(
+    path: Path, device: torch.device | str = "cpu", *, paper: str | None = None
+) -> dict[str, Any]:
+    """The dictionary of a checkpoint, with weights_only=True. ValueError when it is not one, is cut short, or
+    another paper's.
+    """
     if not path.exists():
         raise FileNotFoundError(f"no checkpoint at {path}; train first, its last line prints the path")
     try:
         checkpoint = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:
         raise ValueError(
-            f"{path} is not a readable checkpoint ({type(error).__name__}): cut short, damaged, or not written by "
-            "this project; delete it and train again"
+            f"{path} is not a readable checkpoint ({type(error).__name__}): cut short, damaged, or "
+            "not written by this project; delete it and train again"
         ) from error
     if not isinstance(checkpoint, dict) or not {"paper", "config", "state", "epoch"} <= checkpoint.keys():
         raise ValueError(f"{path} is not a checkpoint of this project; give the last.pt of a run folder")
     if paper is not None and checkpoint["paper"] != paper:
         raise ValueError(
-            f"{path} is a checkpoint of {checkpoint['paper']}, not of {paper}; use python -m {checkpoint['paper']}.evaluate"
+            f"{path} is a checkpoint of {checkpoint['paper']}, not of {paper}; "
+            f"use python -m {checkpoint['paper']}.evaluate"
         )
     return checkpoint
 
@@ -217,13 +240,16 @@ def set_aside_stale(folder: Path, wanted: Mapping[str, Any]) -> None:
     try:
         have = json.loads(path.read_text())
     except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error}); delete the folder {folder} and start again") from error
+        raise ValueError(
+            f"{path} is damaged ({error}); delete the folder {folder} and start again"
+        ) from error
     if have.get("config") != wanted["config"]:
         before, after = have.get("config", {}), wanted["config"]
         names = [k for k in sorted(before.keys() | after.keys()) if before.get(k) != after.get(k)]
         told = ", ".join(f"{k}: {before.get(k)!r} there, {after.get(k)!r} now" for k in names[:3])
         raise ValueError(
-            f"{folder} holds a run of another configuration ({told}); delete that folder or choose another seed"
+            f"{folder} holds a run of another configuration ({told}); "
+            "delete that folder or choose another seed"
         )
     if have.get("code") != wanted["code"]:
         aside = folder.with_name(f"{folder.name}~{str(have.get('code'))[:8]}")
@@ -245,7 +271,9 @@ def lock(folder: Path) -> io.TextIOWrapper:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         handle.close()
-        raise ValueError(f"another process is training in {folder}; wait for it or choose another seed") from error
+        raise ValueError(
+            f"another process is training in {folder}; wait for it or choose another seed"
+        ) from error
     return handle
 
 
@@ -272,10 +300,11 @@ def epoch_of(line: str) -> float:
 
 @cache
 def code_fingerprint(module: str) -> str:
-    """sha256 of the code that `module` runs: itself and every module of this repository that it imports. Nothing is imported.
+    """sha256 of the code that `module` runs: itself and every module of this repository that it imports.
+    Nothing is imported.
 
-    Docstrings and comments are left out, so that a better explanation does not make a finished run stale; so are
-    presets, whose effect is the configuration, which is compared field by field.
+    Docstrings and comments are left out, so that a better explanation does not make a finished run stale; so
+    are presets, whose effect is the configuration, which is compared field by field.
     """
     queue, seen = [module], set()
     while queue:
@@ -328,15 +357,21 @@ def without_docstrings(source: str) -> ast.AST:
 
 @cache
 def commit() -> str:
-    """Commit of the working tree, with '+dirty' when tracked files other than results differ; 'unknown' outside git."""
+    """Commit of the working tree, with '+dirty' when tracked files other than results differ; 'unknown'
+    outside git.
+    """
     root = Path(__file__).parent.parent
     try:
         git = ["git", "-C", str(root)]
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        head = subprocess.run(
+            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+        ).stdout.strip()
         status = subprocess.run(
             [*git, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!results", ":!*.md"],
-            capture_output=True, text=True, check=True,
-        ).stdout.strip()  # fmt: skip
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return head + ("+dirty" if status else "")

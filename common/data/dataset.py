@@ -1,10 +1,12 @@
 """One split of one data set: labels, and pictures either in memory or on disk.
 
-    symbol   shape                meaning
-    pixels   (N, C, H, W) uint8   pictures in memory; None when they stay on disk
-    paths    N files              pictures on disk; None when they are in memory
-    labels   (N, L) int64         ids 0 .. n_l - 1 at each of L levels, coarse to fine; the last column is the class
+symbol   shape                meaning
+pixels   (N, C, H, W) uint8   pictures in memory; None when they stay on disk
+paths    N files              pictures on disk; None when they are in memory
+labels   (N, L) int64         ids 0 .. n_l - 1 at each of L levels, coarse to fine; the last column is the
+class
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
@@ -18,7 +20,9 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """A split. Pictures are in `pixels`, or in `paths` and decoded on the way to `size` x `size` (see `decode`)."""
+    """A split. Pictures are in `pixels`, or in `paths` and decoded on the way to `size` x `size` (see
+    `decode`).
+    """
 
     name: str
     """Catalogue name ('omniglot'), 'embedded', or 'folder:PATH'."""
@@ -37,19 +41,32 @@ class Dataset:
     pixels: Tensor | None = None
     paths: tuple[Path, ...] | None = None
     boxes: Tensor | None = None
-    """(N, 4) int64 x, y, width, height in pixels of the original picture, applied before resizing; paths only."""
+    """(N, 4) int64 x, y, width, height in pixels of the original picture, applied before resizing; paths
+    only.
+    """
     extra: dict[str, Tensor] = field(default_factory=dict)
     """Further facts, one row per picture: 'camera', 'ambiguity', 'exact', ..."""
 
     def __post_init__(self) -> None:
         n = len(self.labels)
         if (self.pixels is None) == (self.paths is None):
-            raise ValueError(f"{self.name}/{self.split}: give either pixels or paths, not both and not neither")
+            raise ValueError(
+                f"{self.name}/{self.split}: give either pixels or paths, not both and not neither"
+            )
         have = len(self.pixels) if self.pixels is not None else len(self.paths or ())
         if have != n or any(len(v) != n for v in self.extra.values()):
-            raise ValueError(f"{self.name}/{self.split}: {n} labels but {have} pictures; every part needs one row per picture")
-        if self.labels.ndim != 2 or self.labels.shape[1] != len(self.levels) or len(self.names) != len(self.levels):
-            raise ValueError(f"{self.name}/{self.split}: labels {tuple(self.labels.shape)} do not fit levels {self.levels}")
+            raise ValueError(
+                f"{self.name}/{self.split}: {n} labels but {have} pictures; "
+                "every part needs one row per picture"
+            )
+        if (
+            self.labels.ndim != 2
+            or self.labels.shape[1] != len(self.levels)
+            or len(self.names) != len(self.levels)
+        ):
+            raise ValueError(
+                f"{self.name}/{self.split}: labels {tuple(self.labels.shape)} do not fit levels {self.levels}"
+            )
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -65,7 +82,9 @@ class Dataset:
         return len(self.names[-1])
 
     def subset(self, index: Tensor, *, split: str | None = None, relabel: bool = False) -> Dataset:
-        """The rows `index` (int64 or bool), in that order. relabel: ids become 0 .. n - 1 over what is left, per level."""
+        """The rows `index` (int64 or bool), in that order. relabel: ids become 0 .. n - 1 over what is left,
+        per level.
+        """
         if index.dtype == torch.bool:
             index = index.nonzero().squeeze(1)
         labels, names = self.labels[index], self.names
@@ -98,25 +117,35 @@ class Dataset:
 
 
 def with_quarter_turns(dataset: Dataset) -> Dataset:
-    """Four times the pictures and classes: each class turned by 90, 180 and 270 degrees is a class of its own.
+    """Four times the pictures and classes: each class turned by 90, 180 and 270 degrees is a class of its
+    own.
 
-    For drawings, whose training classes are few; after Santoro et al., "Meta-Learning with Memory-Augmented Neural
-    Networks" (ICML 2016), Section 4.2. Coarser levels are turned likewise. Pictures have to be in memory.
+    For drawings, whose training classes are few; after Santoro et al., "Meta-Learning with Memory-Augmented
+    Neural Networks" (ICML 2016), Section 4.2. Coarser levels are turned likewise. Pictures have to be in
+    memory.
     """
     if dataset.pixels is None:
-        raise ValueError(f"{dataset.name}/{dataset.split}: quarter turns need pictures in memory; load them smaller")
+        raise ValueError(
+            f"{dataset.name}/{dataset.split}: quarter turns need pictures in memory; load them smaller"
+        )
     counts = torch.tensor([len(level) for level in dataset.names])
     return replace(
         dataset,
         pixels=torch.cat([dataset.pixels.rot90(turn, (2, 3)) for turn in range(4)]),
         labels=torch.cat([dataset.labels + turn * counts for turn in range(4)]),
-        names=tuple(tuple(f"{name}, {90 * turn} degrees" for turn in range(4) for name in level) for level in dataset.names),
+        names=tuple(
+            tuple(f"{name}, {90 * turn} degrees" for turn in range(4) for name in level)
+            for level in dataset.names
+        ),
         extra={name: value.repeat(4, *[1] * (value.ndim - 1)) for name, value in dataset.extra.items()},
     )
 
 
-def decode(path: Path, size: int, *, box: tuple[int, int, int, int] | None = None, channels: int = 3) -> Tensor:
-    """(channels, size, size) uint8: the file, cut to box = (x, y, width, height), squashed to a square (bilinear, antialiased).
+def decode(
+    path: Path, size: int, *, box: tuple[int, int, int, int] | None = None, channels: int = 3
+) -> Tensor:
+    """(channels, size, size) uint8: the file, cut to box = (x, y, width, height), squashed to a square
+    (bilinear, antialiased).
 
     The aspect ratio is not kept: naver/cgd test.py does the same. The box is clamped at the border.
     Raises ValueError naming the file when it cannot be read.
@@ -131,7 +160,9 @@ def decode(path: Path, size: int, *, box: tuple[int, int, int, int] | None = Non
         left, top = max(x, 0), max(y, 0)
         right, bottom = min(x + w, image.width), min(y + h, image.height)
         if right <= left or bottom <= top:
-            raise ValueError(f"box {box} lies outside picture {path} of {image.width} x {image.height} pixels")
+            raise ValueError(
+                f"box {box} lies outside picture {path} of {image.width} x {image.height} pixels"
+            )
         image = image.crop((left, top, right, bottom))
     if image.size != (size, size):
         image = image.resize((size, size), Image.Resampling.BILINEAR)

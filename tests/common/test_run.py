@@ -73,7 +73,8 @@ def test_a_folder_trained_by_other_code_is_kept_aside(tmp_path, monkeypatch, cap
     assert not second.finished
     assert "starting anew" in capsys.readouterr().err
     aside = [p for p in second.folder.parent.iterdir() if "~" in p.name]
-    assert len(aside) == 1 and (aside[0] / "last.pt").exists()
+    assert len(aside) == 1
+    assert (aside[0] / "last.pt").exists()
     close(second)
 
 
@@ -87,7 +88,9 @@ def test_two_processes_cannot_train_in_one_folder(tmp_path):
 def test_a_checkpoint_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
     path = tmp_path / "last.pt"
     write_atomically(path, b"old")
-    monkeypatch.setattr(run.os, "replace", lambda *a: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    monkeypatch.setattr(
+        run.os, "replace", lambda *a: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+    )
     with pytest.raises(OSError, match="No space"):
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
@@ -150,7 +153,9 @@ def test_fingerprint_follows_imports_and_ignores_docstrings(tmp_path):
 
     def fingerprint() -> str:
         code = "from common.run import code_fingerprint; print(code_fingerprint('paper.train'))"
-        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+        )
         return done.stdout
 
     before = fingerprint()
