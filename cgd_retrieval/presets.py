@@ -1,17 +1,18 @@
-"""Every configuration behind a row of CGD's tables, and the tables themselves (arXiv:1903.10663v4).
+"""Every configuration behind a row of CGD's tables (arXiv:1903.10663v4); tables.py says which row has which.
 
-`python -m cgd_retrieval.presets` prints the plan as JSON for `common.reproduce` and `common.results`.
 Sources of the defaults: [B] a review of v4 (kmhana.tistory.com), [A] an author's answer in naver/cgd issue 3,
 [U] the unofficial code leftthomas/CGD, [ours] chosen on held-out training classes.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
-
-from common.plan import Column, Plan, Row, Table
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 CONFIGS = ("S", "M", "G", "SM", "MS", "SG", "GS", "MG", "GM", "SMG", "MSG", "GSM")
+
+
+Ranking = Literal["batch-hard", "semi-hard", "hap2s-p", "hap2s-e", "margin", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,15 +53,17 @@ class Config:
     """Standard deviation per channel that is divided by; ImageNet's."""
 
     # Network (model.py, backbones.py)
-    backbone: str = "resnet50"
-    """small, resnet50, se_resnet50, shufflenet_v2 or bn_inception."""
+    backbone: Literal["small", "resnet50", "se_resnet50", "shufflenet_v2", "bn_inception", "pixels"] = (
+        "resnet50"
+    )
+    """pixels: none at all, for `evaluate pixels`."""
     weights: str = "IMAGENET1K_V1"
     """Initial weights by torchvision's (or timm's) name; 'none' trains from scratch. V1 is what [U] uses
     (note D6).
     """
     widths: tuple[int, ...] = (16, 32, 64, 64)
     """Channels of the small backbone's stages [ours]."""
-    stride: str = "stage4"
+    stride: Literal["stage4", "stage3", "none", "both"] = "stage4"
     """Whose down-sampling is removed: stage4 (the paper's wording), stage3 [U], none, both (note D1)."""
     freeze_bn: bool = False
     """Keep the backbone's running statistics frozen: [U] does, the authors did not [A] (note D3)."""
@@ -68,16 +71,16 @@ class Config:
     """One of the 12 combinations; the first letter feeds the auxiliary head."""
     dim: int = 1536
     """D, size of the embedding [B]."""
-    framework: str = "CGD"
+    framework: Literal["CGD", "A", "B"] = "CGD"
     """CGD, or the frameworks A and B of Figure 2."""
-    fusion: str = "concat"
+    fusion: Literal["concat", "sum", "sum-small"] = "concat"
     """concat, or the sums of Table 4: sum (branches of size D), sum-small (branches of size D / n)."""
     learnable_p: bool = False
     """Learn GeM's exponent; the paper fixes p = 3 [B]."""
 
     # Losses (losses.py)
-    ranking: str = "batch-hard"
-    """batch-hard, semi-hard, hap2s-p, hap2s-e, margin, or none."""
+    ranking: Ranking = "batch-hard"
+    """The paper trains with batch-hard triplets and compares the others; none: L_cls alone."""
     margin: float = 0.1
     """m of the triplet and HAP2S losses [B]."""
     auxiliary: bool = True
@@ -92,7 +95,7 @@ class Config:
     """P classes of K pictures make a batch: 128 [B]."""
     images_per_class: int = 4
     """K; 4 in [U], unknown for the paper (note D12)."""
-    short_classes: str = "repeat"
+    short_classes: Literal["error", "repeat", "drop"] = "repeat"
     """Classes with fewer than K training pictures: error, repeat (draw with replacement) or drop."""
     steps: int = 1500
     """Optimiser steps; CUB: 1500 [A]."""
@@ -102,7 +105,7 @@ class Config:
     """
     lr: float = 1e-4
     """Adam's learning rate [B][A]."""
-    schedule: str = "step"
+    schedule: Literal["step", "cosine"] = "step"
     """step: times 0.1 at each milestone [A]; cosine: to 0 over all steps [ours]."""
     milestones: tuple[int, ...] = (400, 800)
     """Steps at which the learning rate falls, CUB [A]."""
@@ -116,8 +119,8 @@ class Config:
     """Initial weights, order and augmentation."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:N."""
-    precision: str = "float32"
-    """Of the backbone: float32, tf32 or bfloat16; losses and evaluation stay float32."""
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    """Of the backbone; losses and evaluation stay float32."""
     workers: int = 0
     """Processes that decode pictures which do not fit in memory."""
     deterministic: bool = False
@@ -127,7 +130,7 @@ class Config:
 # --- The published setting: 224 pixels, ImageNet weights, one GPU ---
 
 CUB = Config(crop=True, workers=8)
-# Only CUB's schedule is known from the authors; the other lengths are [U]'s iterations, with its drops at 60 and 80 %.
+# Only CUB's schedule is known from the authors; the other lengths are [U]'s, with its drops at 60 and 80 %.
 CARS = replace(CUB, data="cars", config="SG", steps=1240, milestones=(744, 992))
 SOP = replace(CUB, data="sop", config="SG", crop=False, steps=9300, milestones=(5580, 7440))
 INSHOP = replace(CUB, data="inshop", config="GS", crop=False, steps=4040, milestones=(2424, 3232))
@@ -172,8 +175,8 @@ CUB_100 = replace(
     lr=2e-3,
 )
 
-RANKINGS = ("batch-hard", "semi-hard", "hap2s-p", "hap2s-e", "margin")
-TRICKS = {  # Table 2: label smoothing (LS) and temperature scaling (TS)
+RANKINGS: tuple[Ranking, ...] = ("batch-hard", "semi-hard", "hap2s-p", "hap2s-e", "margin")
+TRICKS: dict[str, dict[str, Any]] = {  # Table 2: label smoothing (LS) and temperature scaling (TS)
     "none": {"temperature": 1.0, "smoothing": 0.0},
     "ls": {"temperature": 1.0},
     "ts": {"smoothing": 0.0},
@@ -206,305 +209,3 @@ PRESETS: dict[str, tuple[str, Config]] = {
         ),
     ),
 }
-
-
-# --- The tables ---
-
-RECALL = tuple(Column(metric=f"recall@{k}", label=f"R@{k}") for k in (1, 2, 4, 8))
-MINI = (
-    *RECALL[:2],
-    Column(metric="map@r", label="MAP@R"),
-    Column(metric="raw_first/recall@1", label="R@1 of raw f"),
-)
-BASELINES = (
-    Row(
-        label="raw pixels",
-        preset="omniglot",
-        overrides={"backbone": "pixels"},
-        baseline="pixels",
-        minutes=0.2,
-    ),
-    Row(label="untrained network", preset="omniglot", overrides={"steps": 0}, minutes=0.2),
-)
-MINUTES = 1.6
-"""Of one core for one seed of an Omniglot row."""
-
-
-def omniglot(
-    label: str, *, minutes: float = MINUTES, target: str = "", **changed: str | int | float | bool
-) -> Row:
-    return Row(
-        label=label,
-        preset="omniglot",
-        overrides=dict(sorted(changed.items())),
-        minutes=minutes,
-        target=target,
-    )
-
-
-def combination(config: str) -> Row:
-    return omniglot(config) if config == OMNIGLOT.config else omniglot(config, config=config)
-
-
-def mini(
-    name: str, title: str, rows: tuple[Row, ...], note: str = "", default: tuple[str, ...] = ()
-) -> Table:
-    return Table(
-        name=name,
-        budget="mini",
-        title=title,
-        dataset="omniglot",
-        split="test",
-        rows=rows,
-        columns=MINI,
-        note=note,
-        default=default,
-    )
-
-
-def tables() -> tuple[Table, ...]:
-    both = omniglot("LS + TS")
-    return (
-        mini(
-            "combinations",
-            "Figure of 12 combinations, on Omniglot",
-            (*BASELINES, *map(combination, CONFIGS)),
-            default=("raw pixels", "untrained network", "S", "M", "SM", "SMG"),
-        ),
-        mini(
-            "auxiliary",
-            "Table 1: auxiliary classification loss, on Omniglot",
-            (omniglot("ranking loss only", auxiliary=False), omniglot("ranking + classification loss")),
-        ),
-        mini(
-            "tricks",
-            "Table 2: label smoothing (LS) and temperature scaling (TS), on Omniglot",
-            (
-                *(omniglot({"none": "neither", "ls": "LS", "ts": "TS"}[k], **v) for k, v in TRICKS.items()),
-                both,
-            ),
-        ),
-        mini(
-            "frameworks",
-            "Table 3: frameworks A, B and CGD, on Omniglot",
-            (omniglot("A", framework="A"), omniglot("B", framework="B"), omniglot("CGD")),
-        ),
-        mini(
-            "fusion",
-            "Table 4: sum against concatenation, on Omniglot",
-            (
-                omniglot("sum of branches of size D", fusion="sum"),
-                omniglot("sum of branches of size D / 2", fusion="sum-small"),
-                omniglot("concatenation"),
-            ),
-        ),
-        mini(
-            "dimension",
-            "Output size D and number of descriptors, on Omniglot",
-            tuple(
-                omniglot(
-                    f"{c}, D = {d}",
-                    **({} if d == OMNIGLOT.dim else {"dim": d}),
-                    **({} if c == OMNIGLOT.config else {"config": c}),
-                )
-                for d in (48, OMNIGLOT.dim)
-                for c in ("S", "SM", "SMG")
-            ),
-        ),
-        mini(
-            "rankings",
-            "Ranking losses, on Omniglot",
-            tuple(omniglot(r) if r == OMNIGLOT.ranking else omniglot(r, ranking=r) for r in RANKINGS),
-        ),
-        Table(
-            name="selection",
-            budget="mini",
-            title="Single descriptors on held-out training classes of Omniglot",
-            dataset="omniglot",
-            split="val",
-            columns=MINI,
-            rows=tuple(omniglot(c, config=c, val_share=0.2) for c in "SMG"),
-            note="A fifth of the training characters is held out; the test characters are not looked at.",
-        ),
-        Table(
-            name="long",
-            budget="mini",
-            title="Omniglot with a wider network and a longer schedule",
-            dataset="omniglot",
-            split="test",
-            columns=MINI,
-            rows=(Row(label="SM", preset="omniglot-long", minutes=30),),
-        ),
-        Table(
-            name="cub-100",
-            budget="mini",
-            title="Real photographs: 100 classes of CUB at 64 pixels, from scratch",
-            dataset="cub_100",
-            split="test",
-            columns=MINI,
-            rows=(
-                Row(
-                    label="raw pixels",
-                    preset="cub-100",
-                    overrides={"backbone": "pixels"},
-                    baseline="pixels",
-                    minutes=0.2,
-                ),
-                Row(label="untrained network", preset="cub-100", overrides={"steps": 0}, minutes=0.3),
-                *(
-                    Row(label=c, preset="cub-100", overrides={} if c == "SM" else {"config": c}, minutes=5)
-                    for c in ("S", "M", "SM")
-                ),
-            ),
-        ),
-        *paper_tables(),
-    )
-
-
-def paper_tables() -> tuple[Table, ...]:
-    """Published settings; minutes of one current data-centre GPU, estimated from 6.2 GMAC a picture and not
-    measured.
-    """
-
-    def row(
-        label: str, preset: str, target: str, minutes: float = 12, **changed: str | int | float | bool
-    ) -> Row:
-        return Row(
-            label=label,
-            preset=preset,
-            target=target,
-            overrides=dict(sorted(changed.items())),
-            minutes=minutes,
-        )
-
-    def cub(name: str, title: str, rows: tuple[Row, ...]) -> Table:
-        note = "The paper's table does not say (in anything read) which data set it used; ours uses CUB."
-        return Table(
-            name=name,
-            budget="paper",
-            title=title,
-            dataset="cub",
-            split="test",
-            rows=rows,
-            columns=RECALL,
-            note=note,
-        )
-
-    at = {
-        k: tuple(Column(metric=f"recall@{i}", label=f"R@{i}") for i in v)
-        for k, v in {"sop": (1, 10, 100, 1000), "inshop": (1, 10, 20, 30, 40, 50)}.items()
-    }
-    return (
-        cub(
-            "auxiliary",
-            "Table 1: auxiliary classification loss",
-            (
-                row("ranking loss only", "cub", "", auxiliary=False),
-                row("ranking + classification loss", "cub", ""),
-            ),
-        ),
-        cub(
-            "tricks",
-            "Table 2: label smoothing (LS) and temperature scaling (TS)",
-            (
-                *(
-                    row({"none": "neither", "ls": "LS", "ts": "TS"}[k], "cub", "", **v)
-                    for k, v in TRICKS.items()
-                ),
-                row("LS + TS", "cub", ""),
-            ),
-        ),
-        cub(
-            "frameworks",
-            "Table 3: frameworks A, B and CGD",
-            (row("A", "cub", "", framework="A"), row("B", "cub", "", framework="B"), row("CGD", "cub", "")),
-        ),
-        cub(
-            "fusion",
-            "Table 4: sum against concatenation",
-            (
-                row("sum of branches of size D", "cub", "", fusion="sum"),
-                row("sum of branches of size D / 2", "cub", "", fusion="sum-small"),
-                row("concatenation", "cub", ""),
-            ),
-        ),
-        cub(
-            "rankings",
-            "Ranking losses",
-            tuple(row(r, "cub", "", **({} if r == CUB.ranking else {"ranking": r})) for r in RANKINGS),
-        ),
-        cub(
-            "backbones",
-            "Backbones",
-            (
-                row("BN-Inception", "cub", "", backbone="bn_inception", weights="none"),
-                row("ShuffleNet-v2", "cub", "", backbone="shufflenet_v2"),
-                row("ResNet-50", "cub", ""),
-                row("SE-ResNet-50", "cub", "", backbone="se_resnet50"),
-            ),
-        ),
-        *(
-            Table(
-                name=f"combinations-{d}",
-                budget="paper",
-                title=f"Figure of 12 combinations, {title}",
-                dataset=d,
-                split=split,
-                columns=RECALL[:1] if d in ("sop", "inshop") else RECALL,
-                rows=tuple(row(c, d, "", m, **({} if c == base.config else {"config": c})) for c in CONFIGS),
-            )
-            for d, title, split, m, base in (
-                ("cub", "CUB-200-2011", "test", 12, CUB),
-                ("cars", "CARS196", "test", 10, CARS),
-                ("sop", "Stanford Online Products", "test", 75, SOP),
-                ("inshop", "In-shop", "query", 33, INSHOP),
-            )
-        ),
-        Table(
-            name="sota-cub",
-            budget="paper",
-            title="CUB-200-2011, cropped",
-            dataset="cub",
-            split="test",
-            columns=RECALL,
-            rows=(row("CGD (MG), ResNet-50", "cub", ""),),
-        ),
-        Table(
-            name="sota-cars",
-            budget="paper",
-            title="CARS196, cropped",
-            dataset="cars",
-            split="test",
-            columns=RECALL,
-            rows=(row("CGD (SG), ResNet-50", "cars", "", 10),),
-        ),
-        Table(
-            name="sota-sop",
-            budget="paper",
-            title="Stanford Online Products",
-            dataset="sop",
-            split="test",
-            columns=at["sop"],
-            rows=(row("CGD (SG), ResNet-50", "sop", "", 75),),
-        ),
-        Table(
-            name="sota-inshop",
-            budget="paper",
-            title="DeepFashion In-shop",
-            dataset="inshop",
-            split="query",
-            columns=at["inshop"],
-            rows=(row("CGD (GS), ResNet-50", "inshop", "", 33),),
-        ),
-    )
-
-
-PLAN = Plan(
-    paper="cgd_retrieval",
-    title="Combination of Multiple Global Descriptors (2019)",
-    tables=tables(),
-    presets={name: asdict(cfg) for name, (_, cfg) in PRESETS.items()},
-)
-
-if __name__ == "__main__":
-    print(PLAN.to_json())

@@ -35,6 +35,20 @@ def overrides(presets: Mapping[str, tuple[str, C]], preset: str, cfg: C) -> dict
     return {name: now[name] for name in sorted(now) if name != "seed" and now[name] != base[name]}
 
 
+def restore(kind: type[C], stored: Mapping[str, Any], source: object) -> C:
+    """The configuration that a checkpoint carries. ValueError naming `source` when its fields are not those of
+    `kind`: another version wrote it.
+    """
+    known = {f.name for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    strange = sorted(stored.keys() - known)
+    if strange:
+        raise ValueError(
+            f"{source} was written by another version (unknown fields {', '.join(strange)}); train again"
+        )
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
+    return kind(**values)
+
+
 def overrides_hash(changed: Mapping[str, Any]) -> str:
     """Eight hex digits that name a set of overrides; '' for none."""
     if not changed:

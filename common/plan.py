@@ -1,6 +1,6 @@
 """What a paper's folder promises to reproduce, as data: tables, their rows, and the command behind each row.
 
-`python -m <paper>.presets` prints its Plan as JSON. The driver (common.reproduce) and the renderer
+`python -m <paper>.tables` prints its Plan as JSON. The driver (common.reproduce) and the renderer
 (common.results) read that and never import the paper.
 """
 
@@ -83,10 +83,10 @@ class Plan:
     @staticmethod
     def of(paper: str) -> Plan:
         """Ask the paper's folder, in a process of its own."""
-        done = subprocess.run([sys.executable, "-m", f"{paper}.presets"], capture_output=True, text=True)
+        done = subprocess.run([sys.executable, "-m", f"{paper}.tables"], capture_output=True, text=True)
         if done.returncode:
             raise ValueError(
-                f"{paper} has no plan: `python -m {paper}.presets` failed: {done.stderr.strip()[-500:]}"
+                f"{paper} has no plan: `python -m {paper}.tables` failed: {done.stderr.strip()[-500:]}"
             )
         return Plan.from_json(done.stdout)
 

@@ -32,6 +32,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from common import compute, config
+from common.files import write_atomically
 
 T = TypeVar("T")
 
@@ -56,6 +57,8 @@ class Run:
         argv: list[str],
         root: Path = Path("runs"),
     ):
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise ValueError("this command does not run under torchrun yet; start it as one process")
         self.paper, self.preset, self.cfg, self.changed = paper, preset, cfg, dict(changed)
         self.folder = run_folder(paper, preset, changed, cfg.seed, root)
         self.device = compute.pick_device(cfg.device)
@@ -259,11 +262,6 @@ def set_aside_stale(folder: Path, wanted: Mapping[str, Any]) -> None:
         print(f"{folder} was trained by other code: kept as {aside.name}, starting anew", file=sys.stderr)
 
 
-def file_hash(path: Path) -> str:
-    """sha256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def lock(folder: Path) -> io.TextIOWrapper:
     """Hold the folder for this process; a second one gets a sentence instead of a mixed log."""
     handle = open(folder / ".lock", "w")
@@ -275,19 +273,6 @@ def lock(folder: Path) -> io.TextIOWrapper:
             f"another process is training in {folder}; wait for it or choose another seed"
         ) from error
     return handle
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """All of data or, when killed or out of space, the old file."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(draft, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def epoch_of(line: str) -> float:

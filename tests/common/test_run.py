@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from common import run
-from common.run import LossMeter, Run, load_checkpoint, write_atomically
+from common import files, run
+from common.files import write_atomically
+from common.run import LossMeter, Run, load_checkpoint
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -142,7 +143,7 @@ def test_fingerprint_follows_imports_and_ignores_docstrings(tmp_path):
     (tmp_path / "common").mkdir()
     (tmp_path / "paper").mkdir()
     source = (Path(run.__file__)).read_text()
-    for name in ("compute", "config"):
+    for name in ("compute", "config", "files"):
         (tmp_path / f"common/{name}.py").write_text((Path(run.__file__).parent / f"{name}.py").read_text())
     for folder in ("common", "paper"):
         (tmp_path / folder / "__init__.py").write_text("")

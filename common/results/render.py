@@ -1,0 +1,309 @@
+"""Rewrites what stands between `<!-- table: NAME -->` and `<!-- /table -->` in README.md and reproduce.md.
+
+    mini/TABLE, paper/TABLE   one table of the paper's plan
+    embedded/TABLE            the same table from runs on the embedded set, without published numbers
+    claims                    the paper's claims with interval and verdict
+    published                 published numbers that were checked, with their source
+    commands                  what each table costs and the command that fills it
+    overview                  README.md only: all papers, one line each
+
+In README.md every name but the last is preceded by `<paper>/`. Everything comes from results/, from the plan
+(`python -m <paper>.tables`) and, where there is one, from `python -m <paper>.claims`, run at the root of the
+repository.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from common.files import write_atomically
+from common.plan import Plan, Table
+from common.results.published import load_published
+from common.results.rows import load_runs, only
+from common.results.tables import Markup, duration, grid, percent, published_number, rows_run, table_text
+from common.results.verdicts import CONTRADICTED, INCONCLUSIVE, SUPPORTED, TOO_FEW, combine
+
+_OPEN = re.compile(r"<!--\s*table:\s*(.*?)\s*-->")
+_CLOSE = re.compile(r"<!--\s*/table\s*-->")
+_FENCE = re.compile(r"\s*(`{3,}|~{3,})")
+
+CLAIM = ("id", "statement", "comparison", "difference", "low", "high", "n", "unit", "verdict", "table")
+"""Keys of one comparison in the JSON list that `python -m <paper>.claims` prints. A claim with several
+comparisons has several entries with its id. difference, low, high: numbers or null, shares as such."""
+
+
+def render(papers: Sequence[str] | None = None, *, check: bool = False) -> list[str]:
+    """Rewrite the tables of README.md and of the papers' reproduce.md. papers: folder names; default: all.
+
+    Returns 'file: marker' of every table that was out of date. check: change nothing.
+    Raises ValueError naming file and marker when a marker is unknown or not closed; then no file is written.
+    """
+    known = {name: Page(name) for name in papers_on_disk()}
+    chosen = list(known if papers is None else papers)
+    unknown = [name for name in chosen if name not in known]
+    if unknown:
+        have = ", ".join(known) or "none"
+        raise ValueError(
+            f"no paper {', '.join(unknown)} here (a folder with presets.py and reproduce.md); known: {have}"
+        )
+    jobs = [(Path(name) / "reproduce.md", known[name].block) for name in chosen]
+    if Path("README.md").exists():
+        jobs.insert(0, (Path("README.md"), lambda marker: _readme_block(known, marker)))
+    stale, drafts = [], {}
+    for path, block in jobs:
+        text, changed = rewrite(path, block)
+        stale += [f"{path}: {marker}" for marker in changed]
+        if changed:
+            drafts[path] = text
+    if drafts and not check:
+        for path, text in drafts.items():
+            write_atomically(path, text.encode("utf-8"))
+    return stale
+
+
+def papers_on_disk() -> list[str]:
+    """Folders that hold a paper: presets.py and reproduce.md, in alphabetical order."""
+    return sorted(
+        page.parent.name for page in Path().glob("*/reproduce.md") if (page.parent / "presets.py").exists()
+    )
+
+
+def rewrite(path: Path, block: Callable[[str], str]) -> tuple[str, list[str]]:
+    """(text of the file with every marked block replaced by block(name), names whose block was another).
+
+    Markers inside fenced code are left alone. Raises ValueError naming file, line and marker.
+    """
+    lines, out, changed = path.read_text(encoding="utf-8").split("\n"), [], []
+    fence, start, name = "", 0, None
+    for number, line in enumerate(lines):
+        opened, closed = _OPEN.fullmatch(line.strip()), _CLOSE.fullmatch(line.strip())
+        if name is None:
+            out.append(line)
+            fence = _fence_after(fence, line)
+            if fence:
+                continue
+            if closed:
+                raise ValueError(
+                    f"{path}, line {number + 1}: <!-- /table --> without <!-- table: NAME --> before it"
+                )
+            if opened:
+                name, start = opened[1], number
+        elif opened:
+            raise ValueError(
+                f"{path}, line {start + 1}: marker {name} is not closed before the next; add <!-- /table -->"
+            )
+        elif closed:
+            try:
+                new = block(name)
+            except ValueError as error:
+                raise ValueError(f"{path}, line {start + 1}, marker {name}: {error}") from error
+            if new != "\n".join(lines[start + 1 : number]):
+                changed.append(name)
+            out += [new, line]
+            name = None
+    if name is not None:
+        raise ValueError(f"{path}, line {start + 1}: marker {name} is not closed; add <!-- /table -->")
+    return "\n".join(out), changed
+
+
+class Page:
+    """Everything that can be rendered of one paper, read when it is asked for."""
+
+    def __init__(self, paper: str):
+        self.paper = paper
+
+    @cached_property
+    def plan(self) -> Plan:
+        return Plan.of(self.paper)
+
+    @cached_property
+    def runs(self) -> pd.DataFrame:
+        return load_runs(self.paper)
+
+    @cached_property
+    def published(self) -> pd.DataFrame:
+        return load_published(self.paper)
+
+    @cached_property
+    def claims(self) -> list[dict[str, Any]]:
+        """The comparisons behind the paper's claims; none when the paper has no claims.py."""
+        if not (Path(self.paper) / "claims.py").exists():
+            return []
+        command = [sys.executable, "-m", f"{self.paper}.claims"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise ValueError(f"`python -m {self.paper}.claims` failed: {done.stderr.strip()[-500:]}")
+        try:
+            claims = json.loads(done.stdout)
+        except ValueError as error:
+            raise ValueError(f"`python -m {self.paper}.claims` did not print JSON: {error}") from error
+        for claim in claims:
+            if set(claim) != set(CLAIM):
+                raise ValueError(
+                    f"{self.paper}.claims: an entry has {sorted(claim)}; it needs {sorted(CLAIM)}"
+                )
+        return claims
+
+    def block(self, marker: str) -> str:
+        """What stands between the marker and its end. ValueError listing the names when it is unknown."""
+        simple = {
+            "claims": self.claims_text,
+            "published": self.published_text,
+            "commands": self.commands_text,
+        }
+        if marker in simple:
+            return simple[marker]()
+        for budget in ("mini", "paper"):
+            for table in self.tables(budget):
+                if marker == f"{budget}/{table.name}":
+                    return table_text(self.plan, table, self.runs, self.published)
+                if marker == f"embedded/{table.name}":
+                    return table_text(self.plan, table, self.runs, self.published, "embedded")
+        tables = [f"{t.budget}/{t.name}" for t in self.plan.tables]
+        raise ValueError(f"no such table; choose from {', '.join([*simple, *tables])}, embedded/TABLE")
+
+    def tables(self, budget: str) -> list[Table]:
+        return [t for t in self.plan.tables if t.budget == budget]
+
+    def verdicts(self) -> dict[str, str]:
+        """Claim id -> verdict over its comparisons."""
+        grouped: dict[str, list[str]] = {}
+        for claim in self.claims:
+            grouped.setdefault(claim["id"], []).append(claim["verdict"])
+        return {name: combine(verdicts) for name, verdicts in grouped.items()}
+
+    def claims_text(self) -> str:
+        header = ["", "claim", "comparison", "difference [95 % interval]", "seeds", "from", "verdict"]
+        body = []
+        for name, verdict in self.verdicts().items():
+            parts = [claim for claim in self.claims if claim["id"] == name]
+            lines = [["", "", *_compared(claim)] for claim in parts]
+            if len(parts) > 1:  # the claim's own line, then one for each comparison that it rests on
+                lines.insert(0, [""] * len(header))
+            lines[0][:2] = [name, parts[0]["statement"]]
+            lines[0][-1] = Markup(f"**{_shown(verdict, parts)}**")
+            body += lines
+        return grid(header, body, "lllrrll")
+
+    def published_text(self) -> str:
+        """The paper's checked numbers, then those of the authors' code; nobody else's."""
+        header, body = ["table", "row", "by", "data", "setting", "values", "source"], []
+        kept = self.published.loc[self.published["verified"]].dropna(subset="value")
+        for kind, who in (("paper", "paper"), ("authors-code", "authors' code")):
+            keys = ["table", "row", "dataset", "setting", "source"]
+            for key, cells in only(kept, kind=kind).groupby(keys, sort=False):
+                table, row, dataset, setting, source = key  # type: ignore[misc]
+                units = ["%" if unit == "share" else unit for unit in cells["unit"]]
+                numbers = map(published_number, cells["value"], cells["unit"])
+                values = [f"{m} {v} {u}" for m, v, u in zip(cells["metric"], numbers, units)]
+                body.append([table, row, who, dataset, setting, ", ".join(values), source])
+        return grid(header, body, "lllllll")
+
+    def commands_text(self) -> str:
+        short = self.paper.split("_")[0]
+        default = [r for t in self.tables("mini") for r in t.rows if r.label in t.default]
+        cost = f"{duration(sum(row.minutes for row in default))}, one core"
+        body = [[_code(f"make reproduce-{short}"), "default rows, first seed", cost]]
+        for budget, machine in (("mini", "one core"), ("paper", "one GPU")):
+            for table in self.tables(budget):
+                command = (
+                    f"make reproduce-{short}{' BUDGET=paper' if budget == 'paper' else ''} TABLE={table.name}"
+                )
+                cost = duration(sum(row.minutes for row in table.rows) * len(table.seeds))
+                what = f"{table.title}: {_count(table.rows, 'row')}, {_count(table.seeds, 'seed')}"
+                body.append([_code(command), what, f"{cost}, {machine}"])
+        return grid(["command", "what", "estimated time"], body, "lll")
+
+
+def _readme_block(pages: dict[str, Page], marker: str) -> str:
+    if marker == "overview":
+        return _overview(pages.values())
+    paper, _, rest = marker.partition("/")
+    if paper not in pages:
+        raise ValueError(f"no such table; choose from overview, {', '.join(f'{p}/...' for p in pages)}")
+    return pages[paper].block(rest)
+
+
+def _overview(pages: Any) -> str:
+    header = [
+        "paper",
+        "mini tables run",
+        "paper tables run",
+        *(SUPPORTED, CONTRADICTED, INCONCLUSIVE),
+        "open",
+        "page",
+    ]
+    body = []
+    for page in pages:
+        run = []
+        for budget in ("mini", "paper"):
+            tables = page.tables(budget)
+            whole = sum(rows_run(t, page.runs) == len(t.rows) for t in tables)
+            run.append(f"{whole} of {len(tables)}")
+        count = Counter(page.verdicts().values())
+        body.append([
+            page.plan.title, *run, *(str(count[v]) for v in (SUPPORTED, CONTRADICTED, INCONCLUSIVE, TOO_FEW)),
+            Markup(f"[reproduce.md]({page.paper}/reproduce.md)"),
+        ])  # fmt: skip
+    return grid(header, body, "lrrrrrrl")
+
+
+def _compared(claim: dict[str, Any]) -> list[str]:
+    """[comparison, difference, seeds, table, verdict] of one comparison."""
+    n, verdict = str(claim["n"]), _shown(claim["verdict"], [claim])
+    return [claim["comparison"], _interval(claim), n, _code(claim["table"]), verdict]
+
+
+def _shown(verdict: str, claims: Sequence[dict[str, Any]]) -> str:
+    return verdict if any(claim["n"] for claim in claims) else "not run"
+
+
+def _interval(claim: dict[str, Any]) -> str:
+    """'+1.2 [+0.4, +2.0] points'."""
+    if claim["difference"] is None or not math.isfinite(claim["difference"]):
+        return "·"
+    share = claim["unit"] == "share"
+    shown = [
+        "" if v is None or not math.isfinite(v) else percent(v, signed=True) if share else f"{v:+.3g}"
+        for v in (claim["difference"], claim["low"], claim["high"])
+    ]
+    bounds = f" [{shown[1]}, {shown[2]}]" if shown[1] and shown[2] else ""
+    return f"{shown[0]}{bounds} {'points' if share else claim['unit']}".rstrip()
+
+
+def _count(things: Sequence[Any], noun: str) -> str:
+    return f"{len(things)} {noun}{'' if len(things) == 1 else 's'}"
+
+
+def _code(text: str) -> str:
+    return Markup("`" + text.replace("|", "\\|") + "`") if text else ""
+
+
+def _fence_after(fence: str, line: str) -> str:
+    """The code fence that is open after this line; '' for none."""
+    found = _FENCE.match(line)
+    if not found:
+        return fence
+    if not fence:
+        return found[1]
+    closes = found[1][0] == fence[0] and len(found[1]) >= len(fence) and not line.strip().strip(fence[0])
+    return "" if closes else fence
+
+
+def report(stale: list[str], check: bool) -> Iterator[str]:
+    """Lines for the terminal."""
+    for place in stale:
+        yield f"{place} {'differs from results/; run make tables' if check else 'rewritten'}"
+    if not stale:
+        yield "every rendered table equals results/"
