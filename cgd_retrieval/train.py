@@ -27,7 +27,7 @@ from common.data.dataset import Dataset, with_quarter_turns
 from common.data.loading import Loader
 from common.data.samplers import PKSampler
 from common.data.splits import hold_out_classes
-from common.run import LossMeter, Run
+from common.run import LossMeter, Run, not_finite
 
 
 def main(argv: list[str]) -> None:
@@ -73,7 +73,12 @@ def main(argv: list[str]) -> None:
             draw = torch.Generator(device).manual_seed(
                 cfg.seed * 1_000_003 + step
             )  # of the margin loss's negatives
-            l_rank = torch.stack([ranking_loss(cfg, z, y, draw) for z in model.ranked(psi)]).sum()
+            try:
+                l_rank = torch.stack([ranking_loss(cfg, z, y, draw) for z in model.ranked(psi)]).sum()
+            except (
+                ValueError
+            ) as error:  # on the CPU the losses refuse NaN themselves, without naming the step
+                raise error if psi.isfinite().all() else not_finite(step) from error
             l_cls = (
                 psi.new_zeros(())
                 if logits is None

@@ -182,11 +182,16 @@ class LossMeter:
         """
         bad = int(self.first_bad)
         if bad < self.steps:
-            raise FloatingPointError(
-                f"the loss was not finite at step {before + bad}; the last good checkpoint is kept; "
-                "usual causes: learning rate too high (--lr), or pictures with NaN"
-            )
+            raise not_finite(before + bad)
         return float(self.total) / max(self.steps, 1)
+
+
+def not_finite(step: int) -> FloatingPointError:
+    """The end of a run whose loss or embeddings are NaN or infinite."""
+    return FloatingPointError(
+        f"the loss was not finite at step {step}; the last good checkpoint is kept; "
+        "usual causes: learning rate too high (--lr), or pictures with NaN"
+    )
 
 
 def run_folder(

@@ -59,7 +59,8 @@ def table(root: Path) -> str:
     head = ["name", "what", "pictures", "size", "found in, or how to get it"]
     align = ("left", "left", "right", "right", "left")
     text = tabulate(rows, head, tablefmt="simple", disable_numparse=True, colalign=align)
-    return f"data root: {root}\n\n{text}"
+    terms = "\n".join(f"  {manifest.name:<9} {manifest.terms}" for manifest in MANIFESTS.values())
+    return f"data root: {root}\n\n{text}\n\nterms\n{terms}"
 
 
 def verify(manifest: Manifest, root: Path) -> Iterator[tuple[bool | None, str]]:
@@ -94,6 +95,8 @@ def verify(manifest: Manifest, root: Path) -> Iterator[tuple[bool | None, str]]:
                 yield cache.checksum(path, "md5") == file.md5, f"{file.name}: MD5 {file.md5}"
             else:
                 yield None, f"{file.name}: no checksum is published"
+            if file.remark:
+                yield None, f"{file.name}: {file.remark}"
     yield from _counts(place)
 
 

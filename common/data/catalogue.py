@@ -8,6 +8,7 @@ files; see manifests.py. The data root may be read-only; what is unpacked or dec
 from __future__ import annotations
 
 import atexit
+import math
 import os
 import sys
 import textwrap
@@ -236,6 +237,7 @@ def frame(manifest: Manifest, root: Path, reason: str = "", *, go_on: bool) -> s
         )
         lines += [line for file in manifest.files for line in _wrapped(f"  {file.urls[0]}")]
     lines += _wrapped(f"Homepage: {manifest.homepage}")
+    lines += _wrapped(f"Terms: {manifest.terms}. Cite: {manifest.citation}.")
     lines += ["", *_wrapped(f"The data root ({root}; set DATA_ROOT for another) must then hold:")]
     lines += [f"  {line}" for line in manifest.tree.splitlines()]
     if go_on:
@@ -246,7 +248,9 @@ def frame(manifest: Manifest, root: Path, reason: str = "", *, go_on: bool) -> s
 
 
 def size_text(megabytes: float) -> str:
-    """'57 MB', '1.2 GB'."""
+    """'57 MB', '1.2 GB', 'unknown' for inf."""
+    if math.isinf(megabytes):
+        return "unknown"
     return f"{megabytes / 1000:.1f} GB" if megabytes >= 1000 else f"{max(megabytes, 1):.0f} MB"
 
 
@@ -374,7 +378,7 @@ def _try_to_fetch(manifest: Manifest, root: Path) -> str:
     if manifest.manual:
         return "it cannot be downloaded without you"
     if (megabytes := download.missing_megabytes(manifest, root)) > AUTOMATIC:
-        return f"{size_text(megabytes)} are more than the {AUTOMATIC:.0f} MB that are taken without asking"
+        return f"{size_text(megabytes)} of data; at most {AUTOMATIC:.0f} MB are taken without asking"
     if not download.writable(root):
         return f"{root} cannot be written"
     try:

@@ -13,6 +13,7 @@ counts: the README files of the sets.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -28,8 +29,8 @@ class File:
     """File name."""
     urls: tuple[str, ...] = ()
     """Where to get it, best first; empty: no public address."""
-    megabytes: float
-    """Size in 10^6 bytes, for people and for the rule of automatic downloads; may be rounded."""
+    megabytes: float = math.inf
+    """Size in 10^6 bytes, for people and for the rule of automatic downloads; rounded; inf: not known."""
     bytes: int | None = None
     """Exact size where it is published; a download of another size is refused at once."""
     sha256: str = ""
@@ -178,13 +179,14 @@ OMNIGLOT = Manifest(
             ),
             megabytes=megabytes,
             md5=md5,
+            remark="size rounded up from that of the pictures in it",
             folder="omniglot-py",
             unpacks=part,
             into=f"omniglot-py/{part}",
         )
         for part, megabytes, md5 in (
-            ("images_background", 9.5, "68d2efa1b9178cc56df9314c21c6e718"),
-            ("images_evaluation", 6.5, "6b91aef0f799c5bb55b94e3f2daec811"),
+            ("images_background", 9.0, "68d2efa1b9178cc56df9314c21c6e718"),
+            ("images_evaluation", 6.0, "6b91aef0f799c5bb55b94e3f2daec811"),
         )
     ),
     tops=("omniglot-py", "omniglot/omniglot-py", "omniglot"),
@@ -382,19 +384,17 @@ CARS = Manifest(
     files=(
         File(
             name="car_ims.tgz",
-            megabytes=1900,
             md5="d5c8f0aa497503f355e17dc7886c3f14",
             folder="cars",
             unpacks="car_ims",
             into="cars/car_ims",
-            remark="size rounded; the published address no longer answers",
+            remark="size not known; the published address no longer answers",
         ),
         File(
             name="cars_annos.mat",
-            megabytes=0.5,
             md5="b407c6086d669747186bd1d764ff9dbc",
             folder="cars",
-            remark="size rounded; the published address no longer answers",
+            remark="size not known; the published address no longer answers",
         ),
     ),
     tops=("cars", "CARS196", "cars196", "stanford_cars", "."),
@@ -406,7 +406,7 @@ CARS = Manifest(
     "folder cars of the data root, then `python -m common.data fetch cars` checks and unpacks them; or "
     "place the unpacked "
     "folder.",
-    terms="non-commercial research only",
+    terms="not known; ask on the homepage",
     citation="Krause, Stark, Deng, Fei-Fei: 3D Object Representations for Fine-Grained Categorization, 2013",
     homepage="https://ai.stanford.edu/~jkrause/cars/car_dataset.html",
     tree="""\
@@ -437,7 +437,7 @@ SOP = Manifest(
     ),
     tops=("Stanford_Online_Products", "sop/Stanford_Online_Products", "sop", "."),
     marks=(("Ebay_train.txt",), ("Ebay_test.txt",)),
-    terms="research only; the pictures belong to their sellers",
+    terms="not known; see the homepage",
     citation="Oh Song, Xiang, Jegelka, Savarese: Deep Metric Learning via Lifted Structured Feature "
     "Embedding, 2016",
     homepage="https://cvgl.stanford.edu/projects/lifted_struct/",
@@ -457,17 +457,15 @@ INSHOP = Manifest(
     files=(
         File(
             name="img.zip",
-            megabytes=500,
             folder="inshop",
             unpacks="img",
             into="inshop/img",
-            remark="neither size (rounded) nor checksum is published",
+            remark="neither size nor checksum is known",
         ),
         File(
             name="list_eval_partition.txt",
-            megabytes=4,
             folder="inshop",
-            remark="neither size (rounded) nor checksum is published",
+            remark="neither size nor checksum is known",
         ),
     ),
     tops=("inshop", "In-shop Clothes Retrieval Benchmark", "In-shop", "."),

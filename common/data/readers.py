@@ -47,10 +47,6 @@ class Place:
     embedded: bool = False
     """EMBEDDED.txt lies there: generated drawings in the published layout, not the published pictures."""
 
-    def complete(self, names: Sequence[str]) -> bool:
-        """Whether every file is there."""
-        return all((self.folder / name).exists() for name in names)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Listing:
@@ -189,6 +185,8 @@ class _Unpickler(pickle.Unpickler):
             return np.ndarray
         if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name == "_reconstruct":
             return np.zeros(0).__reduce__()[0]
+        if (module, name) == ("_codecs", "encode"):  # bytes, as Python 3 writes them for Python 2
+            return lambda text, coding: text.encode("latin1")
         raise pickle.UnpicklingError(f"it asks for {module}.{name}")
 
 

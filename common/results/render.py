@@ -55,7 +55,7 @@ def render(papers: Sequence[str] | None = None, *, check: bool = False) -> list[
     if unknown:
         have = ", ".join(known) or "none"
         raise ValueError(
-            f"no paper {', '.join(unknown)} here (a folder with presets.py and reproduce.md); known: {have}"
+            f"no paper {', '.join(unknown)} here (a folder with tables.py and reproduce.md); known: {have}"
         )
     jobs = [(Path(name) / "reproduce.md", known[name].block) for name in chosen]
     if Path("README.md").exists():
@@ -73,9 +73,9 @@ def render(papers: Sequence[str] | None = None, *, check: bool = False) -> list[
 
 
 def papers_on_disk() -> list[str]:
-    """Folders that hold a paper: presets.py and reproduce.md, in alphabetical order."""
+    """Folders that hold a paper: tables.py and reproduce.md, in alphabetical order."""
     return sorted(
-        page.parent.name for page in Path().glob("*/reproduce.md") if (page.parent / "presets.py").exists()
+        page.parent.name for page in Path().glob("*/reproduce.md") if (page.parent / "tables.py").exists()
     )
 
 

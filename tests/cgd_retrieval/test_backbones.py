@@ -2,6 +2,7 @@
 
 import math
 import sys
+from typing import Any
 
 import pytest
 import torch
@@ -46,16 +47,16 @@ def test_parameters_and_maps(name, channels, with_classifier):
     if name == "se_resnet50":
         pytest.importorskip("timm")
     with torch.device("meta"):
-        nets = {stride: build(name, stride=stride) for stride in STRIDES}
+        nets: dict[str, Any] = {stride: build(name, stride=stride) for stride in STRIDES}
+    work = {}
     side = {"none": 7, "stage4": 14, "stage3": 14, "both": 28}
     for stride, net in nets.items():
         assert net.channels == channels
         assert parameters(net) + (channels + 1) * 1000 == with_classifier  # a stride has no parameters
-        work, shape = multiply_adds(net, 224)
+        work[stride], shape = multiply_adds(net, 224)
         assert shape == (1, channels, side[stride], side[stride])
         assert not any(m.dilation != (1, 1) for m in net.modules() if isinstance(m, nn.Conv2d))  # note D2
-        nets[stride] = work
-    assert nets["none"] < nets["stage4"] < nets["stage3"] < nets["both"]
+    assert work["none"] < work["stage4"] < work["stage3"] < work["both"]
 
 
 @pytest.mark.parametrize(
@@ -83,10 +84,9 @@ def test_stage4_keeps_stage3_as_it_is():
 
 def test_removing_a_stride_only_samples_more_densely():
     """Every second place of the stride-free block's map is the old map."""
-    net, dense = resnet50(stride="none").layer4[0], resnet50(stride="stage4").layer4[0]
+    net, dense = (resnet50(stride=stride).get_submodule("layer4.0").eval() for stride in ("none", "stage4"))
     dense.load_state_dict(net.state_dict())
     x = torch.randn(1, 1024, 6, 6, generator=torch.Generator().manual_seed(0))
-    net.eval(), dense.eval()
     torch.testing.assert_close(dense(x)[:, :, ::2, ::2], net(x), rtol=1e-4, atol=1e-4)
 
 
@@ -112,7 +112,7 @@ def test_small_is_conv_norm_relu_pool():
     """Pooling before the ReLU gives the values of the usual order, in either memory format."""
     net = SmallCNN((4, 5), (1,)).eval()
     x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    one, two = net.stages
+    one, two = (list(stage.children()) for stage in net.stages)
     usual = nn.functional.max_pool2d(one[1](one[0](x)).relu(), 2)
     usual = two[1](two[0](usual)).relu()
     torch.testing.assert_close(net(x), usual)
@@ -154,7 +154,7 @@ def test_bn_inception_runs_and_refuses_odd_maps():
 def test_freeze_batch_norm_stops_statistics_only():
     net = SmallCNN((4, 5), (1,)).train()
     freeze_batch_norm(net)
-    norm = net.stages[0][1]
+    norm: Any = net.get_submodule("stages.0.1")
     before = norm.running_mean.clone()
     net(torch.rand(2, 3, 8, 8)).sum().backward()
     assert torch.equal(norm.running_mean, before)

@@ -93,7 +93,9 @@ def test_processes_that_ask_at_once_get_one_result(here):
 
 def test_keys_differ_with_every_fact():
     assert cache.key("cub", 64, [1, 3]) == cache.key("cub", 64, [1, 3])
-    assert len({cache.key("cub", 64), cache.key("cub", 65), cache.key("cub", "64"), cache.key(["cub", 64])}) == 4
+    assert (
+        len({cache.key("cub", 64), cache.key("cub", 65), cache.key("cub", "64"), cache.key(["cub", 64])}) == 4
+    )
 
 
 def test_a_cache_that_cannot_be_written_is_named(here, monkeypatch):
@@ -122,7 +124,7 @@ def test_an_archive_is_unpacked_once_and_only_when_it_is_the_published_one(here)
 
 
 def tar(path: Path, *members: tuple[tarfile.TarInfo, bytes], mode: str = "w") -> Path:
-    with tarfile.open(path, mode) as pack:
+    with tarfile.open(path, mode) as pack:  # pyright: ignore[reportCallIssue, reportArgumentType]
         for info, data in members:
             info.size = len(data)
             pack.addfile(info, io.BytesIO(data))

@@ -84,7 +84,7 @@ def repository(tmp_path, monkeypatch, plan, measurement):
     paper = tmp_path / "toy"
     paper.mkdir()
     (paper / "__init__.py").touch()
-    (paper / "presets.py").write_text(f"print({plan.to_json()!r})")
+    (paper / "tables.py").write_text(f"print({plan.to_json()!r})")
     (paper / "claims.py").write_text(f"print({json.dumps(CLAIMS)!r})")
     (paper / "reproduce.md").write_text(PAGE)
     (tmp_path / "README.md").write_text(README)

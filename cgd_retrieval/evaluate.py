@@ -1,0 +1,234 @@
+"""Measure a CGD checkpoint: `python -m cgd_retrieval.evaluate runs/.../last.pt [--record] [--export
+FILE.npz]`.
+
+Protocol. Test classes are disjoint from training classes. Each test picture is resized straight to the input
+size (aspect ratio not kept, as the authors' evaluation script does), without flips or crops in training's
+sense. Every picture is a query against all others of the split, itself excluded; In-shop queries search the
+gallery only. Euclidean order, which for unit rows is the cosine's; exact search in float32; a query without a
+partner is a miss; ties count against the query. Reported for the embedding Psi, each branch Phi and each raw
+descriptor f: the raw ones are l2-normalised first. `raw_first` is the descriptor that feeds the auxiliary
+head.
+
+Instead of a checkpoint, `pixels PRESET [--field value ...]` measures raw pixels (l2-normalised) of the
+preset's data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from cgd_retrieval import maps
+from cgd_retrieval.model import CGD
+from cgd_retrieval.presets import PRESETS, Config
+from cgd_retrieval.train import build
+from common import compute, config, data, gallery, results, run
+from common.data.augment import Augment
+from common.data.dataset import Dataset
+from common.data.loading import Loader
+from common.data.splits import hold_out_classes
+from common.files import file_hash
+from common.metrics import map_at_r, r_precision, recall_at_k
+
+KS = {"sop": (1, 10, 100, 1000), "inshop": (1, 10, 20, 30, 40, 50)}
+"""K of the published tables; (1, 2, 4, 8) for every other data set."""
+
+
+def main(argv: list[str]) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m cgd_retrieval.evaluate", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument("checkpoint", help="last.pt of a run folder, or the word pixels followed by a preset")
+    parser.add_argument("--split", help="test, val, train or query; default: the one of the published tables")
+    parser.add_argument(
+        "--record", action="store_true", help="append the figures to results/runs/cgd_retrieval.csv"
+    )
+    parser.add_argument(
+        "--export", type=Path, metavar="FILE.npz", help="write the embeddings for other tools"
+    )
+    parser.add_argument("--device", default="auto")
+    args, rest = parser.parse_known_args(argv)
+    device = compute.pick_device(args.device)
+    if args.checkpoint == "pixels":
+        preset, cfg = config.parse(PRESETS, rest, prog="python -m cgd_retrieval.evaluate pixels")
+        cfg = dataclasses.replace(cfg, data=data.resolve(cfg.data), backbone="pixels")
+        model, checkpoint = None, None
+    elif rest:
+        raise ValueError(f"{' '.join(rest)}: unknown argument; a checkpoint carries its own configuration")
+    else:
+        model, cfg, checkpoint = load_model(Path(args.checkpoint), device)
+        preset = checkpoint["preset"]
+
+    split = args.split or (
+        "query" if cfg.data.startswith("inshop") else "val" if cfg.val_share > 0 else "test"
+    )
+    queries = evaluation_set(cfg, split)
+    galleries = evaluation_set(cfg, "gallery") if split == "query" else None
+    embedded = describe(model, cfg, queries, device)
+    searched = None if galleries is None else describe(model, cfg, galleries, device)
+    figures = measure(cfg, embedded, queries, searched, galleries)
+    if model is not None:
+        figures["parameters"] = (float(sum(p.numel() for p in model.parameters())), None)
+        if cfg.framework != "B" and galleries is None:
+            figures |= entropies(model, cfg, queries, embedded, device)
+
+    for name, (value, half) in figures.items():
+        print(f"{name:24s} {value:.4f}" + (f" ± {half:.4f}" if half is not None else ""))
+    if args.export:
+        gallery.export(
+            args.export, embedding=embedded["embedding"], dataset=queries, protocol="retrieval", crop=cfg.crop
+        )
+        print(args.export)
+    if args.record:
+        facts = {
+            "target": cfg.target,
+            "preset": preset,
+            "overrides": config.overrides(PRESETS, preset, cfg),
+            "dataset": queries.name,
+            "split": split,
+            "seed": cfg.seed,
+            "selection": "last",
+            "epochs": 0 if checkpoint is None else checkpoint["epoch"],
+            "minutes": 0.0 if checkpoint is None else checkpoint["seconds"] / 60,
+            "device": compute.device_name(device) if checkpoint is None else checkpoint["device"],
+            "peak_memory_mb": compute.peak_memory_mb(device)
+            if checkpoint is None
+            else checkpoint["peak_memory_mb"],
+            "commit": run.commit() if checkpoint is None else checkpoint["commit"],
+            "torch": torch.__version__,
+            "command": f"python -m cgd_retrieval.evaluate {' '.join(argv)}",
+            "checkpoint": "none" if checkpoint is None else file_hash(Path(args.checkpoint)),
+            "date": run.now(),
+        }
+        unit = {"parameters": "count"}
+        results.append(
+            "cgd_retrieval",
+            [
+                {**facts, "metric": name, "value": value, "interval": half, "unit": unit.get(name, "share")}
+                for name, (value, half) in figures.items()
+            ],
+        )
+
+
+def load_model(path: Path, device: torch.device | str = "cpu") -> tuple[CGD, Config, dict[str, Any]]:
+    """(network in evaluation mode, its configuration, the checkpoint's facts)."""
+    checkpoint = run.load_checkpoint(path, device, paper="cgd_retrieval")
+    cfg = config.restore(Config, checkpoint["config"], path)
+    classes = checkpoint["state"]["model"].get("classifier.1.bias")
+    model = build(dataclasses.replace(cfg, weights="none"), 1 if classes is None else len(classes))
+    model.load_state_dict(checkpoint["state"]["model"])
+    model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model.eval(), cfg, checkpoint
+
+
+def evaluation_set(cfg: Config, split: str) -> Dataset:
+    """The split at the network's input size. 'val': the training classes that `--val-share` held out."""
+    if split != "val":
+        return data.load(cfg.data, split, size=cfg.size, crop=cfg.crop)
+    if not cfg.val_share > 0:
+        raise ValueError("--split val: this run held out no classes; train with --val-share 0.2")
+    return hold_out_classes(data.load(cfg.data, "train", size=cfg.size, crop=cfg.crop), cfg.val_share)[1]
+
+
+@torch.no_grad()
+def describe(model: CGD | None, cfg: Config, dataset: Dataset, device: torch.device) -> dict[str, Tensor]:
+    """Unit rows (N, d) float32 on the CPU: 'embedding', 'branch_S', ..., 'raw_S', ...; no model: pixels as
+    'embedding'.
+    """
+    loader = Loader(
+        dataset, Augment(size=cfg.size, mean=cfg.mean, std=cfg.std), device=device, workers=cfg.workers
+    )
+    parts: dict[str, list[Tensor]] = {}
+    for images, _, _ in loader.all():
+        if model is None:
+            found = {"embedding": images[:, : dataset.channels].flatten(1)}
+        else:
+            found = model.parts(images.contiguous(memory_format=torch.channels_last))
+        for name, value in found.items():
+            parts.setdefault(name, []).append(normalize(value.float(), dim=1).cpu())
+    return {name: torch.cat(values) for name, values in parts.items()}
+
+
+def measure(
+    cfg: Config,
+    query: dict[str, Tensor],
+    queries: Dataset,
+    searched: dict[str, Tensor] | None,
+    galleries: Dataset | None,
+) -> dict[str, tuple[float, float | None]]:
+    """Metric -> (value, half width of its 95 % interval or None). Recalls for every part, MAP@R for the
+    embedding.
+    """
+    y, gallery_y = queries.label, None if galleries is None else galleries.label
+    first = f"raw_{cfg.config[0]}"
+    figures: dict[str, tuple[float, float | None]] = {}
+    for name, rows in query.items():
+        base = None if searched is None else searched[name]
+        ks = KS.get(cfg.data.removesuffix("-embedded"), (1, 2, 4, 8))
+        ks = tuple(k for k in ks if k < len(rows if base is None else base))
+        recalls = recall_at_k(rows, y, ks, base, gallery_y)
+        prefix = {"embedding": "", first: "raw_first/"}.get(name, f"{name}/")
+        half = class_interval(rows, y) if name == "embedding" and base is None else None
+        figures |= {f"{prefix}recall@{k}": (value, half if k == 1 else None) for k, value in recalls.items()}
+    base = None if searched is None else searched["embedding"]
+    figures["map@r"] = (map_at_r(query["embedding"], y, base, gallery_y), None)
+    figures["r-precision"] = (r_precision(query["embedding"], y, base, gallery_y), None)
+    branches = [rows for name, rows in query.items() if name.startswith("branch_")]
+    if len(branches) > 1 and searched is None:
+        right = torch.stack([hits(rows, y) for rows in branches])  # (n, N)
+        figures["branch_disagreement"] = (float((right.any(0) & ~right.all(0)).float().mean()), None)
+    return figures
+
+
+def entropies(
+    model: CGD, cfg: Config, dataset: Dataset, embedded: dict[str, Tensor], device: torch.device
+) -> dict[str, tuple[float, float | None]]:
+    """'entropy_S', ...: mean spatial entropy of each branch's map over every query and its top match
+    (maps.py, the paper's Figure 4), in shares of log(h w).
+    """
+    everyone = torch.arange(len(dataset))
+    match = gallery.neighbours(embedded["embedding"], dataset.label, everyone, 1)[0]  # (N, 1)
+    phi = {
+        name.removeprefix("branch_"): rows for name, rows in embedded.items() if name.startswith("branch_")
+    }
+    found = maps.entropy_by_descriptor(
+        model,
+        dataset,
+        phi,
+        torch.stack([everyone, match[:, 0]], 1),
+        mean=cfg.mean,
+        std=cfg.std,
+        device=device,
+        workers=cfg.workers,
+    )
+    return {f"entropy_{name}": (float(values.mean()), None) for name, values in found.items()}
+
+
+def hits(rows: Tensor, labels: Tensor) -> Tensor:
+    """(N,) bool: whether the nearest other row is of the same class."""
+    return gallery.neighbours(rows, labels, torch.arange(len(rows)), 1)[1][:, 0]
+
+
+def class_interval(rows: Tensor, labels: Tensor, draws: int = 1000) -> float:
+    """Half width of the 95 % interval of recall@1 from a bootstrap over test classes (their queries are
+    dependent).
+    """
+    hit = hits(rows, labels).double()
+    classes, index = labels.unique(return_inverse=True)
+    right = torch.zeros(len(classes), dtype=torch.float64).index_add_(0, index, hit)
+    total = index.bincount(minlength=len(classes)).double()
+    picks = torch.randint(len(classes), (draws, len(classes)), generator=torch.Generator().manual_seed(0))
+    low, high = (right[picks].sum(1) / total[picks].sum(1)).quantile(
+        torch.tensor([0.025, 0.975], dtype=torch.float64)
+    )
+    return float(high - low) / 2
+
+
+if __name__ == "__main__":
+    config.command(main)
