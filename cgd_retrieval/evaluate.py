@@ -100,7 +100,7 @@ def main(argv: list[str]) -> None:
             "peak_memory_mb": compute.peak_memory_mb(device)
             if checkpoint is None
             else checkpoint["peak_memory_mb"],
-            "commit": run.commit() if checkpoint is None else checkpoint["commit"],
+            "commit": run.commits(None if checkpoint is None else checkpoint["commit"]),
             "torch": torch.__version__,
             "command": f"python -m cgd_retrieval.evaluate {' '.join(argv)}",
             "checkpoint": "none" if checkpoint is None else file_hash(Path(args.checkpoint)),

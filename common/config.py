@@ -36,8 +36,8 @@ def overrides(presets: Mapping[str, tuple[str, C]], preset: str, cfg: C) -> dict
 
 
 def restore(kind: type[C], stored: Mapping[str, Any], source: object) -> C:
-    """The configuration that a checkpoint carries. ValueError naming `source` when its fields are not those of
-    `kind`: another version wrote it.
+    """The configuration that a checkpoint carries. ValueError naming `source` when it has other
+    fields than `kind`: another version wrote it.
     """
     known = {f.name for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
     strange = sorted(stored.keys() - known)

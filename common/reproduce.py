@@ -173,10 +173,11 @@ def announce(plan: Plan, chosen: list[Any], cells: list[Cell], waiting: list[Cel
     pace = statistics.median(ratios) if ratios else 1.0
     minutes = sum(c.row.minutes for c in waiting) * pace / jobs
     minutes = max([minutes, *(c.row.minutes * pace for c in waiting)])
+    basis = "at the pace of the finished ones" if ratios else "by estimate"
     print(f"{plan.title}: {', '.join(t.name for t, _ in chosen)}")
     print(
         f"{len(cells)} runs, {len(cells) - len(waiting)} finished; {len(waiting)} to go, "
-        f"{jobs} side by side, about {minutes:.0f} min {'at the pace of the finished ones' if ratios else 'by estimate'}"
+        f"{jobs} side by side, about {minutes:.0f} min {basis}"
     )
 
 
@@ -226,8 +227,8 @@ def work(cells: list[Cell], jobs: int) -> list[str]:
                     failures.append(failure)
                 bar.update(cell.row.minutes)
                 bar.write(
-                    f"[{number}/{len(cells)}] {(time.monotonic() - started) / 60:5.1f} min  {cell.folder.name}"
-                    + (f"  FAILED: {failure}" if failure else ""),
+                    f"[{number}/{len(cells)}] {(time.monotonic() - started) / 60:5.1f} min  "
+                    f"{cell.row.label}, seed {cell.seed}" + (f"  FAILED: {failure}" if failure else ""),
                     file=sys.stdout,
                 )
                 sys.stdout.flush()

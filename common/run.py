@@ -367,6 +367,12 @@ def commit() -> str:
     return head + ("+dirty" if status else "")
 
 
+def commits(trained: str | None) -> str:
+    """The commit that measures, preceded by the one that trained when it was another: 'trained / measured'."""
+    here = commit()
+    return here if trained in (None, here) else f"{trained} / {here}"
+
+
 def now() -> str:
     """UTC date and time, to the second."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

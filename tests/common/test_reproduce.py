@@ -23,8 +23,10 @@ slow = Row(label="slow", preset="a", overrides={"sleep": 60.0}, minutes=0.1)
 base = Row(label="base", preset="a", baseline="nothing", minutes=0.1)
 columns = (Column(metric="recall@1", label="R@1"),)
 def table(name, rows, **more):
-    return Table(name=name, budget="mini", title=name, dataset="embedded", split="test", rows=rows, columns=columns, **more)
-print(Plan(paper="toy", title="Toy", presets={n: asdict(c) for n, (_, c) in PRESETS.items()}, tables=(
+    about = dict(name=name, title=name, budget="mini", dataset="embedded", split="test", columns=columns)
+    return Table(rows=rows, **about, **more)
+presets = {n: asdict(c) for n, (_, c) in PRESETS.items()}
+print(Plan(paper="toy", title="Toy", presets=presets, tables=(
     table("first", (base, one, two), default=("base", "one")), table("second", (one,)), table("broken", (bad, one)),
     table("slow", (slow,)))).to_json())
 """
@@ -75,9 +77,9 @@ def main(argv):
         c = run.load_checkpoint(Path(argv[0]))
         facts = dict(target="", overrides=c["overrides"], preset=c["preset"], seed=c["config"]["seed"],
                      checkpoint=file_hash(Path(argv[0])), epochs=1, minutes=0.1)
-    results.append("toy", [dict(facts, dataset="embedded", split="test", metric="recall@1", value=0.5, unit="share",
-        interval=None, selection="last", device="cpu", peak_memory_mb=1.0, commit="c", torch="2",
-        command="x", date=run.now())])
+    results.append("toy", [dict(
+        facts, dataset="embedded", split="test", metric="recall@1", value=0.5, unit="share", interval=None,
+        selection="last", device="cpu", peak_memory_mb=1.0, commit="c", torch="2", command="x", date=run.now())])
 if __name__ == "__main__":
     config.command(main)
 """
@@ -147,7 +149,7 @@ def test_the_driver_from_first_run_to_nothing_left(place):
 
 
 def test_a_failed_run_does_not_stop_the_others_and_is_told_last(place):
-    status, out, err = drive(place, "--table", "broken", "--seeds", "3")
+    status, _, err = drive(place, "--table", "broken", "--seeds", "3")
     assert status == 2
     assert "1 of 2 runs failed" in err
     assert "lr is below 0; give a positive one" in err

@@ -90,7 +90,7 @@ def test_a_checkpoint_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
     path = tmp_path / "last.pt"
     write_atomically(path, b"old")
     monkeypatch.setattr(
-        run.os, "replace", lambda *a: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+        files.os, "replace", lambda *a: (_ for _ in ()).throw(OSError(28, "No space left on device"))
     )
     with pytest.raises(OSError, match="No space"):
         write_atomically(path, b"new")
