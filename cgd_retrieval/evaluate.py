@@ -1,5 +1,4 @@
-"""Measure a CGD checkpoint: `python -m cgd_retrieval.evaluate runs/.../last.pt [--record] [--export
-FILE.npz]`.
+"""Measure a CGD checkpoint: `python -m cgd_retrieval.evaluate runs/.../last.pt [--record] [--export FILE]`.
 
 Protocol. Test classes are disjoint from training classes. Each test picture is resized straight to the input
 size (aspect ratio not kept, as the authors' evaluation script does), without flips or crops in training's

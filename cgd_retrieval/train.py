@@ -1,6 +1,4 @@
-"""Train CGD: `python -m cgd_retrieval.train PRESET [--field value ...]`. The last line printed is the
-checkpoint.
-"""
+"""Train CGD: `python -m cgd_retrieval.train PRESET [--field value ...]`. Prints the checkpoint path last."""
 
 from __future__ import annotations
 
@@ -70,14 +68,12 @@ def main(argv: list[str]) -> None:
             with compute.autocast(device, cfg.precision):
                 psi, logits = model(images.contiguous(memory_format=torch.channels_last))  # (B, D), (B, M)
             y = labels[:, -1]
-            draw = torch.Generator(device).manual_seed(
-                cfg.seed * 1_000_003 + step
-            )  # of the margin loss's negatives
+            # Of the margin loss's negatives: as the augmentation, a function of the seed and the step.
+            draw = torch.Generator(device).manual_seed(cfg.seed * 1_000_003 + step)
             try:
                 l_rank = torch.stack([ranking_loss(cfg, z, y, draw) for z in model.ranked(psi)]).sum()
-            except (
-                ValueError
-            ) as error:  # on the CPU the losses refuse NaN themselves, without naming the step
+            except ValueError as error:
+                # On the CPU the losses refuse NaN themselves, but they do not know the step.
                 raise error if psi.isfinite().all() else not_finite(step) from error
             l_cls = (
                 psi.new_zeros(())
@@ -90,10 +86,8 @@ def main(argv: list[str]) -> None:
             schedule.step()
             ranked.add(l_rank)
             classified.add(l_cls)
-        pictures, seconds = (
-            ranked.steps * cfg.classes_per_batch * cfg.images_per_class,
-            time.monotonic() - started,
-        )
+        seconds = time.monotonic() - started
+        pictures = ranked.steps * cfg.classes_per_batch * cfg.images_per_class
         run.log(
             epoch=epoch + 1,
             step=first + ranked.steps,

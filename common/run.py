@@ -72,10 +72,6 @@ class Run:
             "config": json.loads(json.dumps(dataclasses.asdict(cfg))),
             "code": code_fingerprint(f"{paper}.train"),
         }
-        self.folder.parent.mkdir(parents=True, exist_ok=True)
-        set_aside_stale(self.folder, wanted)
-        self.folder.mkdir(exist_ok=True)
-        self._lock = lock(self.folder)
         self.facts = {
             **wanted,
             "command": f"python -m {paper}.train {' '.join(argv)}",
@@ -84,6 +80,18 @@ class Run:
             "device": compute.device_name(self.device),
             "started": now(),
         }
+        self._lock: io.TextIOWrapper | None = None
+
+    def claim(self) -> None:
+        """Make the folder and hold it for this process; `resume` does it. Nothing is written before.
+
+        ValueError: the folder holds a run of another configuration, or another process trains in it. A run of
+        other code is kept aside.
+        """
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        set_aside_stale(self.folder, self.facts)
+        self.folder.mkdir(exist_ok=True)
+        self._lock = lock(self.folder)
         if not (self.folder / "config.json").exists():
             write_atomically(self.folder / "config.json", json.dumps(self.facts, indent=1).encode())
 
@@ -93,7 +101,8 @@ class Run:
         return finished(self.folder, self.facts["config"], self.facts["code"]) is not None
 
     def resume(self, **state: Stateful) -> int:
-        """Load last.pt into the parts, when there is one. Returns the number of epochs already done."""
+        """Claim the folder, load last.pt into the parts if there is one, return the number of epochs done."""
+        self.claim()
         path = self.folder / "last.pt"
         done = 0
         if path.exists():
@@ -368,7 +377,7 @@ def commit() -> str:
 
 
 def commits(trained: str | None) -> str:
-    """The commit that measures, preceded by the one that trained when it was another: 'trained / measured'."""
+    """The commit that measures, after the one that trained when that was another: 'trained / measured'."""
     here = commit()
     return here if trained in (None, here) else f"{trained} / {here}"
 

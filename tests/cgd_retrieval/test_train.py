@@ -129,4 +129,6 @@ def test_bad_input_is_one_sentence(words, told, tmp_path):
     assert status == 2
     assert told in err
     assert "Traceback" not in err
+    if "not finite" not in told:
+        assert not list(tmp_path.rglob("runs/*")), "nothing is left behind"
     assert not list(tmp_path.rglob("*.pt"))

@@ -27,8 +27,8 @@ def table(name, rows, **more):
     return Table(rows=rows, **about, **more)
 presets = {n: asdict(c) for n, (_, c) in PRESETS.items()}
 print(Plan(paper="toy", title="Toy", presets=presets, tables=(
-    table("first", (base, one, two), default=("base", "one")), table("second", (one,)), table("broken", (bad, one)),
-    table("slow", (slow,)))).to_json())
+    table("first", (base, one, two), default=("base", "one")), table("second", (one,)),
+    table("broken", (bad, one)), table("slow", (slow,)))).to_json())
 """
 PRESETS = '''
 from dataclasses import dataclass
@@ -59,8 +59,9 @@ def main(argv):
     if cfg.lr < 0:
         raise ValueError("lr is below 0; give a positive one")
     run = Run("toy", preset, cfg, config.overrides(PRESETS, preset, cfg), argv)
-    time.sleep(cfg.sleep)
     layer = torch.nn.Linear(1, 1)
+    run.resume(model=layer)
+    time.sleep(cfg.sleep)
     torch.nn.init.constant_(layer.weight, cfg.lr + cfg.seed)
     run.save(1, finished=True, model=layer)
 if __name__ == "__main__":
@@ -79,7 +80,8 @@ def main(argv):
                      checkpoint=file_hash(Path(argv[0])), epochs=1, minutes=0.1)
     results.append("toy", [dict(
         facts, dataset="embedded", split="test", metric="recall@1", value=0.5, unit="share", interval=None,
-        selection="last", device="cpu", peak_memory_mb=1.0, commit="c", torch="2", command="x", date=run.now())])
+        selection="last", device="cpu", peak_memory_mb=1.0, commit="c", torch="2", command="x",
+        date=run.now())])
 if __name__ == "__main__":
     config.command(main)
 """

@@ -24,7 +24,9 @@ class Toy:
 
 
 def start(folder: Path, **changed) -> Run:
-    return Run("cgd_retrieval", "toy", Toy(**changed), {}, ["toy"], root=folder)
+    handle = Run("cgd_retrieval", "toy", Toy(**changed), {}, ["toy"], root=folder)
+    handle.claim()
+    return handle
 
 
 def part(value: float) -> torch.nn.Linear:
@@ -47,7 +49,7 @@ def test_resume_returns_weights_epoch_random_state_and_drops_later_log_lines(tmp
         file.write('{"epoch": 3, "lo')  # torn by a kill
     close(first)
 
-    second, model = start(tmp_path), part(0.0)
+    second, model = Run("cgd_retrieval", "toy", Toy(), {}, ["toy"], root=tmp_path), part(0.0)
     assert second.resume(model=model) == 1
     assert model.weight.tolist() == [[3.0, 3.0]]
     assert torch.equal(torch.rand(3), expected)
@@ -69,7 +71,7 @@ def test_a_folder_trained_by_other_code_is_kept_aside(tmp_path, monkeypatch, cap
     assert first.finished
     close(first)
     monkeypatch.setattr(run, "code_fingerprint", lambda module: "f" * 64)
-    second = start(tmp_path)
+    second = Run("cgd_retrieval", "toy", Toy(), {}, ["toy"], root=tmp_path)
     assert second.resume(model=part(0.0)) == 0
     assert not second.finished
     assert "starting anew" in capsys.readouterr().err
@@ -77,6 +79,11 @@ def test_a_folder_trained_by_other_code_is_kept_aside(tmp_path, monkeypatch, cap
     assert len(aside) == 1
     assert (aside[0] / "last.pt").exists()
     close(second)
+
+
+def test_nothing_is_written_before_the_folder_is_claimed(tmp_path):
+    Run("cgd_retrieval", "toy", Toy(), {}, ["toy"], root=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
 
 
 def test_two_processes_cannot_train_in_one_folder(tmp_path):
