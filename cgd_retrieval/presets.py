@@ -12,6 +12,7 @@ from typing import Any, Literal
 CONFIGS = ("S", "M", "G", "SM", "MS", "SG", "GS", "MG", "GM", "SMG", "MSG", "GSM")
 
 
+Backbone = Literal["small", "resnet50", "se_resnet50", "shufflenet_v2", "bn_inception", "pixels"]
 Ranking = Literal["batch-hard", "semi-hard", "hap2s-p", "hap2s-e", "margin", "none"]
 
 
@@ -53,10 +54,8 @@ class Config:
     """Standard deviation per channel that is divided by; ImageNet's."""
 
     # Network (model.py, backbones.py)
-    backbone: Literal["small", "resnet50", "se_resnet50", "shufflenet_v2", "bn_inception", "pixels"] = (
-        "resnet50"
-    )
-    """pixels: none at all, for `evaluate pixels`."""
+    backbone: Backbone = "resnet50"
+    """The paper's four [B], our small one, or pixels: none at all, for `evaluate pixels`."""
     weights: str = "IMAGENET1K_V1"
     """Initial weights by torchvision's (or timm's) name; 'none' trains from scratch. V1 is what [U] uses
     (note D6).

@@ -50,12 +50,12 @@ def main(argv: list[str]) -> None:
         short=cfg.short_classes,
     )
 
-    # Sections 3.1 and 3.2: backbone, branches, auxiliary head.
+    # Sections 3.1 to 3.3, Figure 1: backbone, main module (branches), auxiliary module (classifier).
     model = build(cfg, train.classes).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.Adam(model.parameters(), lr=cfg.lr, weight_decay=cfg.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: learning_rate(cfg, step))
 
-    # Section 3.3: L = L_rank + L_cls, equal weights.
+    # Figure 1: L = L_rank + L_cls, equal weights.
     state = {"model": model, "optimiser": optimiser, "schedule": schedule}
     epochs = math.ceil(cfg.steps / len(sampler))
     done = run.resume(**state)
@@ -140,7 +140,7 @@ def training_set(cfg: Config) -> Dataset:
 
 
 def augmentation(cfg: Config) -> Augment:
-    """Section 4.2: enlarge, random crop, flip; for drawings a small affine change instead."""
+    """Enlarge, random crop, flip (note D7); for drawings a small affine change instead."""
     return Augment(
         size=cfg.size,
         random_crop=cfg.enlarged > cfg.size,
