@@ -80,10 +80,9 @@ def neighbours(
     embedding (N, D) float32 or float64, labels (N,) int64, query_index (Q,) int64 rows of it. Without
     `gallery` (G, D) each query searches all other rows, else the gallery, whose rows `index` then means.
     All rows are compared: candidates from one product per block of queries, then ordered by float64
-    differences. Of equal distances the wrong class comes first, then the smaller row; so
+    differences. Of equal distances the wrong class comes first (then, of a few, the smaller row), so
     `right[:, :k].any(1).mean()` over all rows is recall@k, where ties count against the query.
-    ValueError: shapes that do not fit, NaN, a query_index out of range, k above the rows that there are to
-    find.
+    ValueError: shapes that do not fit, NaN, query_index out of range, k above the number of rows to find.
     """
     base, base_labels, own = require_pair(embedding, labels, gallery, gallery_labels)
     k = whole_number("k", k)

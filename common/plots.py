@@ -150,8 +150,7 @@ def histogram(
     *,
     title: str = "",
 ) -> None:
-    """Shares of the values of each group per bin, as outlines over the same bins; the shares of a group sum
-    to 1.
+    """Share of each group's values per bin, as outlines over the same bins; a group's shares sum to 1.
 
     groups: label -> values. bins: how many between the least and the largest value of all, or their edges;
     values outside given edges are not drawn but counted in the total.

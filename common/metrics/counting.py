@@ -26,14 +26,14 @@ the device.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
 from common.metrics.contract import full_precision, in_double
 
-CPU_BLOCK = 768  # e (2.4 MB in float32) stays in the cache between the product and the counts
+CPU_BLOCK = 512  # e (1 MB in float32) stays in the cache between the product and the counts
 GPU_BLOCK = 8192  # large products keep a GPU busy; e takes 256 MB
 LEAST_STEP = 128  # rows per product when only the query's own class is wanted
 
@@ -121,7 +121,10 @@ def _count(
     labels, which = q.labels[which].to(left.device), which.to(left.device)
     other = g.labels.to(left.device)
 
-    best = _best(left, labels, which if own else None, g, other, dtype, block)
+    def gallery(part: slice) -> Tensor:
+        return _mirrored(left[part] if mirror else g.block(part, dtype))  # (c, D + 2)
+
+    best = _best(left, labels, which if own else None, gallery, other, block)
     radius = (left[:, -1] * -2).sqrt() + (best * -2).clamp(min=0).sqrt()
     slack = (4 + math.sqrt(left.shape[1] - 2)) * torch.finfo(dtype).eps * radius.square()
     slack = torch.where(best.isinf(), 0, slack)  # no row of the class: every other row is nearer
@@ -132,7 +135,7 @@ def _count(
     product, flags = left.new_empty(block * block), left.new_empty(s * block * block)  # one pair at a time
     mine, theirs = labels.tolist(), other.tolist()  # on the host: the loops never wait for a GPU
     for columns in _parts(0, len(g), block):
-        right = _mirrored(g.block(columns, dtype))  # (c, D + 2)
+        right = gallery(columns)
         c, first_b, last_b = len(right), theirs[columns.start], theirs[columns.stop - 1]
         for rows in _parts(0, columns.stop if mirror else len(left), block):
             r, first_a, last_a = rows.stop - rows.start, mine[rows.start], mine[rows.stop - 1]
@@ -151,18 +154,23 @@ def _count(
 
 
 def _best(
-    left: Tensor, labels: Tensor, own: Tensor | None, g: _Rows, other: Tensor, dtype: torch.dtype, block: int
+    left: Tensor,
+    labels: Tensor,
+    own: Tensor | None,
+    gallery: Callable[[slice], Tensor],
+    other: Tensor,
+    block: int,
 ) -> Tensor:
     """(n,): e of the nearest row of the query's class, its own position `own` aside; -inf without one."""
     best = left.new_full((len(left),), -math.inf)
     start = torch.searchsorted(other, labels).tolist()  # a class is one range of the sorted gallery
     stop = torch.searchsorted(other, labels, right=True).tolist()
     classes = 1 + int((other[1:] != other[:-1]).sum())
-    step = min(block, max(LEAST_STEP, len(g) // classes))
-    position = torch.arange(len(g), device=left.device)
+    step = min(block, max(LEAST_STEP, len(other) // classes))
+    position = torch.arange(len(other), device=left.device)
     for rows in _parts(0, len(left), step):
         for columns in _parts(start[rows.start], stop[rows.stop - 1], block):
-            e = left[rows] @ _mirrored(g.block(columns, dtype)).T
+            e = left[rows] @ gallery(columns).T
             wanted = labels[rows, None] == other[columns]
             if own is not None:
                 wanted &= own[rows, None] != position[columns]

@@ -79,6 +79,16 @@ def test_ties_count_against_the_query_as_in_recall(seed):
     assert not (index == torch.arange(90)[:, None]).any()
 
 
+def test_a_few_equal_rows_come_in_their_order():
+    draw = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        equal = torch.randperm(59, generator=draw)[:6] + 1
+        x = torch.rand(60, 3, generator=draw) + 2
+        x[0], x[equal] = 0.0, 1.0
+        found = gallery.neighbours(x, torch.arange(60), torch.tensor([0]), 3)[0]
+        assert found[0].tolist() == equal.sort().values[:3].tolist()
+
+
 def test_a_collapsed_embedding_finds_nothing():
     x, y = torch.full((60, 7), 0.3), torch.arange(60) // 30  # 29 right rows tie with 30 wrong ones
     assert not gallery.neighbours(x, y, torch.arange(60), 30)[1].any()

@@ -1,0 +1,68 @@
+# Front door. `make help` lists the targets; each prints the Python command that it runs.
+# Variables: BUDGET=mini|paper  TABLE="name ..."|all  SEEDS="0 1 2"  DATA_ROOT=folder  DATA=auto|real|synthetic
+BUDGET ?= mini
+TABLE ?=
+SEEDS ?=
+export DATA_ROOT ?= data
+export DATA ?= auto
+EXTRAS ?= test,dev
+PYTHON ?= python3
+CHECKPOINT ?=
+BENCH ?=
+
+PY := .venv/bin/python
+STAMP := .venv/.installed
+REPRODUCE = $(PY) -m common.reproduce $(1) --budget $(BUDGET) $(if $(TABLE),--table $(TABLE)) $(if $(SEEDS),--seeds $(SEEDS))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup test check smoke reproduce reproduce-cgd tables gallery-cgd maps-cgd bench
+
+help: ## this list
+	@grep -hE '^[a-z%<>-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  make %-18s %s\n", $$1, $$2}'
+	@echo '  make data-<name>        fetch a data set, e.g. data-cub (python -m common.data list shows the names)'
+	@echo 'variables: BUDGET=mini|paper  TABLE="name ..."|all  SEEDS="0 1 2"  DATA_ROOT=folder  DATA=auto|real|synthetic'
+
+setup: $(STAMP) ## make .venv and install into it
+
+$(STAMP): pyproject.toml
+	@echo 'python: $(PYTHON) (3.11 or newer); installing into .venv, a few minutes the first time'
+	test -x $(PY) || $(PYTHON) -m venv .venv
+	$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'
+	@touch $@
+
+test: $(STAMP) ## the test suite
+	$(PY) -m pytest
+
+check: $(STAMP) ## lint, types, import contracts, rendered tables equal their CSVs
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m pyright
+	.venv/bin/lint-imports
+	$(PY) -m common.results render --check
+
+smoke: $(STAMP) ## one tiny run of every paper, seconds each
+	DATA=synthetic $(PY) -m cgd_retrieval.train smoke
+	$(PY) -m cgd_retrieval.evaluate runs/cgd_retrieval/smoke-s0/last.pt
+
+reproduce: reproduce-cgd ## every paper
+
+reproduce-cgd: $(STAMP) ## train, measure and render CGD
+	$(call REPRODUCE,cgd_retrieval)
+
+tables: $(STAMP) ## render every table and figure from results/
+	$(PY) -m common.results render
+	$(PY) -m cgd_retrieval.figures
+
+gallery-cgd: $(STAMP) ## queries with their nearest neighbours, CHECKPOINT=runs/.../last.pt
+	$(PY) -m cgd_retrieval.evaluate $(or $(CHECKPOINT),runs/cgd_retrieval/omniglot-s0/last.pt) --export runs/cgd_retrieval/gallery.npz
+	$(PY) -m common.gallery runs/cgd_retrieval/gallery.npz --out runs/cgd_retrieval/gallery.png
+
+maps-cgd: $(STAMP) ## similarity maps of S, M and SM, the paper's Figure 4
+	$(PY) -m cgd_retrieval.maps $(or $(CHECKPOINT),runs/cgd_retrieval/omniglot-s0/last.pt)
+
+data-%: $(STAMP)
+	$(PY) -m common.data fetch $*
+
+bench: $(STAMP) ## speed and memory against peers
+	$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[test,bench]'
+	$(PY) -m benchmarks $(BENCH)
