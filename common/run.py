@@ -80,7 +80,7 @@ class Run:
             "device": compute.device_name(self.device),
             "started": now(),
         }
-        self._lock: io.TextIOWrapper | None = None
+        self._lock: int | None = None
 
     def claim(self) -> None:
         """Make the folder and hold it for this process; `resume` does it. Nothing is written before.
@@ -94,6 +94,12 @@ class Run:
         self._lock = lock(self.folder)
         if not (self.folder / "config.json").exists():
             write_atomically(self.folder / "config.json", json.dumps(self.facts, indent=1).encode())
+
+    def release(self) -> None:
+        """Let other processes have the folder; the end of the process does it too."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     @property
     def finished(self) -> bool:
@@ -128,7 +134,7 @@ class Run:
 
     def save(self, epoch: int, *, finished: bool = False, **state: Stateful) -> None:
         """Replace last.pt atomically: parts, epoch, random state, seconds. finished=True also writes
-        done.json.
+        done.json and releases the folder.
         """
         self.seconds += time.monotonic() - self._since
         self._since = time.monotonic()
@@ -162,6 +168,7 @@ class Run:
                 "minutes": self.seconds / 60,
             }
             write_atomically(self.folder / "done.json", json.dumps(done, indent=1).encode())
+            self.release()
 
     def progress(self, items: Iterable[T], total: int, text: str) -> Iterator[T]:
         """tqdm with the time left; silent when stderr is not a terminal."""
@@ -276,13 +283,13 @@ def set_aside_stale(folder: Path, wanted: Mapping[str, Any]) -> None:
         print(f"{folder} was trained by other code: kept as {aside.name}, starting anew", file=sys.stderr)
 
 
-def lock(folder: Path) -> io.TextIOWrapper:
-    """Hold the folder for this process; a second one gets a sentence instead of a mixed log."""
-    handle = open(folder / ".lock", "w")
+def lock(folder: Path) -> int:
+    """Hold the folder for this process; a second one gets a sentence instead of a mixed log.."""
+    handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        handle.close()
+        os.close(handle)
         raise ValueError(
             f"another process is training in {folder}; wait for it or choose another seed"
         ) from error

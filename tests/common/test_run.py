@@ -36,7 +36,7 @@ def part(value: float) -> torch.nn.Linear:
 
 
 def close(handle: Run) -> None:
-    handle._lock.close()
+    handle.release()
 
 
 def test_resume_returns_weights_epoch_random_state_and_drops_later_log_lines(tmp_path):
