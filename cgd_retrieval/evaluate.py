@@ -33,7 +33,7 @@ from common.data.dataset import Dataset
 from common.data.loading import Loader
 from common.data.splits import hold_out_classes
 from common.files import file_hash
-from common.metrics import map_at_r, r_precision, recall_at_k
+from common.metrics import map_and_r_precision, recall_at_k
 
 KS = {"sop": (1, 10, 100, 1000), "inshop": (1, 10, 20, 30, 40, 50)}
 """K of the published tables; (1, 2, 4, 8) for every other data set."""
@@ -71,11 +71,11 @@ def main(argv: list[str]) -> None:
     galleries = evaluation_set(cfg, "gallery") if split == "query" else None
     embedded = describe(model, cfg, queries, device)
     searched = None if galleries is None else describe(model, cfg, galleries, device)
-    figures = measure(cfg, embedded, queries, searched, galleries)
+    figures, match = measure(cfg, embedded, queries, searched, galleries)
     if model is not None:
         figures["parameters"] = (float(sum(p.numel() for p in model.parameters())), None)
         if cfg.framework != "B" and galleries is None:
-            figures |= entropies(model, cfg, queries, embedded, device)
+            figures |= entropies(model, cfg, queries, embedded, match, device)
 
     for name, (value, half) in figures.items():
         print(f"{name:24s} {value:.4f}" + (f" ± {half:.4f}" if half is not None else ""))
@@ -160,39 +160,60 @@ def measure(
     queries: Dataset,
     searched: dict[str, Tensor] | None,
     galleries: Dataset | None,
-) -> dict[str, tuple[float, float | None]]:
-    """Metric -> (value, half width of its 95 % interval or None). Recalls for every part, MAP@R for the
-    embedding.
+) -> tuple[dict[str, tuple[float, float | None]], Tensor]:
+    """(metric -> (value, half width of its 95 % interval or None), top match of every query (N,)).
+
+    Recalls for every part, MAP@R and R-precision for the embedding; how often the branches disagree: share of
+    queries that some, but not all, of them get right with their nearest neighbour.
     """
     y, gallery_y = queries.label, None if galleries is None else galleries.label
-    first = f"raw_{cfg.config[0]}"
+    everyone = torch.arange(len(queries))
     figures: dict[str, tuple[float, float | None]] = {}
+    best: dict[str, tuple[Tensor, Tensor]] = {}  # nearest row (N, 1), whether it is of the same class (N, 1)
     for name, rows in query.items():
         base = None if searched is None else searched[name]
         ks = KS.get(cfg.data.removesuffix("-embedded"), (1, 2, 4, 8))
         ks = tuple(k for k in ks if k < len(rows if base is None else base))
         recalls = recall_at_k(rows, y, ks, base, gallery_y)
-        prefix = {"embedding": "", first: "raw_first/"}.get(name, f"{name}/")
-        half = class_interval(rows, y) if name == "embedding" and base is None else None
-        figures |= {f"{prefix}recall@{k}": (value, half if k == 1 else None) for k, value in recalls.items()}
+        prefix = {"embedding": "", f"raw_{cfg.config[0]}": "raw_first/"}.get(name, f"{name}/")
+        figures |= {f"{prefix}recall@{k}": (value, None) for k, value in recalls.items()}
+        if name == "embedding" or name.startswith("branch_"):
+            best[name] = gallery.neighbours(rows, y, everyone, 1, base, gallery_y)
+    match, right = best.pop("embedding")
+    figures["recall@1"] = (figures["recall@1"][0], class_interval(right[:, 0], y))
     base = None if searched is None else searched["embedding"]
-    figures["map@r"] = (map_at_r(query["embedding"], y, base, gallery_y), None)
-    figures["r-precision"] = (r_precision(query["embedding"], y, base, gallery_y), None)
-    branches = [rows for name, rows in query.items() if name.startswith("branch_")]
-    if len(branches) > 1 and searched is None:
-        right = torch.stack([hits(rows, y) for rows in branches])  # (n, N)
-        figures["branch_disagreement"] = (float((right.any(0) & ~right.all(0)).float().mean()), None)
-    return figures
+    average, share = map_and_r_precision(query["embedding"], y, base, gallery_y)
+    figures |= {"map@r": (average, None), "r-precision": (share, None)}
+    if len(best) > 1:
+        rights = torch.cat([right for _, right in best.values()], 1)  # (N, n)
+        figures["branch_disagreement"] = (float((rights.any(1) & ~rights.all(1)).float().mean()), None)
+    return figures, match[:, 0]
+
+
+def class_interval(right: Tensor, labels: Tensor, draws: int = 1000) -> float:
+    """Half width of the 95 % interval of recall@1 from a bootstrap over test classes, whose queries depend on
+    each other. right (N,) bool: which queries are hits; labels (N,).
+    """
+    classes, index = labels.unique(return_inverse=True)
+    hit = torch.zeros(len(classes), dtype=torch.float64).index_add_(0, index, right.double())
+    total = index.bincount(minlength=len(classes)).double()
+    picks = torch.randint(len(classes), (draws, len(classes)), generator=torch.Generator().manual_seed(0))
+    ends = torch.tensor([0.025, 0.975], dtype=torch.float64)
+    low, high = (hit[picks].sum(1) / total[picks].sum(1)).quantile(ends)
+    return float(high - low) / 2
 
 
 def entropies(
-    model: CGD, cfg: Config, dataset: Dataset, embedded: dict[str, Tensor], device: torch.device
+    model: CGD,
+    cfg: Config,
+    dataset: Dataset,
+    embedded: dict[str, Tensor],
+    match: Tensor,
+    device: torch.device,
 ) -> dict[str, tuple[float, float | None]]:
     """'entropy_S', ...: mean spatial entropy of each branch's map over every query and its top match
     (maps.py, the paper's Figure 4), in shares of log(h w).
     """
-    everyone = torch.arange(len(dataset))
-    match = gallery.neighbours(embedded["embedding"], dataset.label, everyone, 1)[0]  # (N, 1)
     phi = {
         name.removeprefix("branch_"): rows for name, rows in embedded.items() if name.startswith("branch_")
     }
@@ -200,33 +221,13 @@ def entropies(
         model,
         dataset,
         phi,
-        torch.stack([everyone, match[:, 0]], 1),
+        torch.stack([torch.arange(len(dataset)), match], 1),
         mean=cfg.mean,
         std=cfg.std,
         device=device,
         workers=cfg.workers,
     )
     return {f"entropy_{name}": (float(values.mean()), None) for name, values in found.items()}
-
-
-def hits(rows: Tensor, labels: Tensor) -> Tensor:
-    """(N,) bool: whether the nearest other row is of the same class."""
-    return gallery.neighbours(rows, labels, torch.arange(len(rows)), 1)[1][:, 0]
-
-
-def class_interval(rows: Tensor, labels: Tensor, draws: int = 1000) -> float:
-    """Half width of the 95 % interval of recall@1 from a bootstrap over test classes (their queries are
-    dependent).
-    """
-    hit = hits(rows, labels).double()
-    classes, index = labels.unique(return_inverse=True)
-    right = torch.zeros(len(classes), dtype=torch.float64).index_add_(0, index, hit)
-    total = index.bincount(minlength=len(classes)).double()
-    picks = torch.randint(len(classes), (draws, len(classes)), generator=torch.Generator().manual_seed(0))
-    low, high = (right[picks].sum(1) / total[picks].sum(1)).quantile(
-        torch.tensor([0.025, 0.975], dtype=torch.float64)
-    )
-    return float(high - low) / 2
 
 
 if __name__ == "__main__":

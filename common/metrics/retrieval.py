@@ -60,6 +60,27 @@ def recall_at_k(
 
 
 @torch.no_grad()
+def map_and_r_precision(
+    query: Tensor,
+    query_labels: Tensor,
+    gallery: Tensor | None = None,
+    gallery_labels: Tensor | None = None,
+    *,
+    chunk: int | None = None,
+) -> tuple[float, float]:
+    """(MAP@R, R-precision) at the cost of one of them; see map_at_r and r_precision."""
+    pair = require_pair(query, query_labels, gallery, gallery_labels)
+    average, share = 0.0, 0.0
+    with full_precision(query.device):
+        for relevant, r in _first_r(query, query_labels, *pair, chunk):
+            place = torch.arange(1, relevant.shape[1] + 1, device=relevant.device)
+            precision = relevant.long().cumsum(1) / place.double()  # (q, R)
+            r = r.clamp(min=1).double()  # a query without partners has no relevant row: 0 / 1
+            average += float(((precision * relevant).sum(1) / r).sum())
+            share += float((relevant.sum(1) / r).sum())
+    return average / len(query), share / len(query)
+
+
 def map_at_r(
     query: Tensor,
     query_labels: Tensor,
@@ -74,17 +95,9 @@ def map_at_r(
     of them; P(i): share of them among the first i. A query with R = 0 counts as 0. Arguments and errors as
     recall_at_k.
     """
-    pair = require_pair(query, query_labels, gallery, gallery_labels)
-    total = 0.0
-    with full_precision(query.device):
-        for relevant, r in _first_r(query, query_labels, *pair, chunk):
-            place = torch.arange(1, relevant.shape[1] + 1, device=relevant.device)
-            precision = relevant.long().cumsum(1) / place.double()  # (q, R)
-            total += float(((precision * relevant).sum(1) / r.clamp(min=1)).sum())
-    return total / len(query)
+    return map_and_r_precision(query, query_labels, gallery, gallery_labels, chunk=chunk)[0]
 
 
-@torch.no_grad()
 def r_precision(
     query: Tensor,
     query_labels: Tensor,
@@ -97,12 +110,7 @@ def r_precision(
 
     A query with R = 0 counts as 0. Arguments and errors as recall_at_k.
     """
-    pair = require_pair(query, query_labels, gallery, gallery_labels)
-    total = 0.0
-    with full_precision(query.device):
-        for relevant, r in _first_r(query, query_labels, *pair, chunk):
-            total += float((relevant.sum(1) / r.clamp(min=1).double()).sum())
-    return total / len(query)
+    return map_and_r_precision(query, query_labels, gallery, gallery_labels, chunk=chunk)[1]
 
 
 @torch.no_grad()
