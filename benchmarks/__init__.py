@@ -1,0 +1,4 @@
+"""Speed and memory against peers on the same inputs: `python -m benchmarks [TOPIC ...] [--scale small|full]`.
+
+One function per topic in topics.py; measure.py times the contenders and reads their peak memory.
+"""
