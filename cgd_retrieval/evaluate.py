@@ -26,12 +26,11 @@ from torch.nn.functional import normalize
 from cgd_retrieval import maps
 from cgd_retrieval.model import CGD
 from cgd_retrieval.presets import PRESETS, Config
-from cgd_retrieval.train import build
+from cgd_retrieval.train import build, validation_set
 from common import compute, config, data, gallery, results, run
 from common.data.augment import Augment
 from common.data.dataset import Dataset
 from common.data.loading import Loader
-from common.data.splits import hold_out_classes
 from common.files import file_hash
 from common.metrics import map_and_r_precision, recall_at_k
 
@@ -132,7 +131,7 @@ def evaluation_set(cfg: Config, split: str) -> Dataset:
         return data.load(cfg.data, split, size=cfg.size, crop=cfg.crop)
     if not cfg.val_share > 0:
         raise ValueError("--split val: this run held out no classes; train with --val-share 0.2")
-    return hold_out_classes(data.load(cfg.data, "train", size=cfg.size, crop=cfg.crop), cfg.val_share)[1]
+    return validation_set(cfg)
 
 
 @torch.no_grad()

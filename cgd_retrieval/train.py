@@ -25,6 +25,7 @@ from common.data.dataset import Dataset, with_quarter_turns
 from common.data.loading import Loader
 from common.data.samplers import PKSampler
 from common.data.splits import hold_out_classes
+from common.metrics import recall_at_k
 from common.run import LossMeter, Run, not_finite
 
 
@@ -39,8 +40,9 @@ def main(argv: list[str]) -> None:
         return
 
     # Data: training classes only; validation classes, if any, are set aside and never drawn from.
-    train = training_set(cfg)
+    train, val = training_sets(cfg)
     loader = Loader(train, augmentation(cfg), device=device, workers=cfg.workers)
+    judge = Loader(val, augmentation(cfg), device=device, workers=cfg.workers) if val else None
     sampler = PKSampler(
         train.label,
         cfg.classes_per_batch,
@@ -97,6 +99,7 @@ def main(argv: list[str]) -> None:
             images_per_second=round(pictures / seconds, 1),
             seconds=round(seconds, 2),
             peak_memory_mb=round(compute.peak_memory_mb(device), 1),
+            **({"val_recall_at_1": validate(model, judge)} if judge else {}),
         )
         run.save(epoch + 1, finished=epoch + 1 == epochs, **state)
     if done >= epochs:  # an untrained network, or a run killed between its last checkpoint and done.json
@@ -132,11 +135,27 @@ def check(cfg: Config) -> None:
         raise ValueError(f"--lr {cfg.lr}: give a learning rate above 0")
 
 
-def training_set(cfg: Config) -> Dataset:
-    """Training classes, without the validation classes when cfg.val_share > 0."""
-    train = data.load(cfg.data, "train", size=cfg.enlarged, crop=cfg.crop)
-    train = hold_out_classes(train, cfg.val_share)[0] if cfg.val_share > 0 else train
-    return with_quarter_turns(train) if cfg.quarter_turns else train
+def training_sets(cfg: Config) -> tuple[Dataset, Dataset | None]:
+    """Training classes, and the validation classes at the network's input size when cfg.val_share > 0."""
+    train, val = data.load(cfg.data, "train", size=cfg.enlarged, crop=cfg.crop), None
+    if cfg.val_share > 0:
+        train = hold_out_classes(train, cfg.val_share)[0]
+        val = validation_set(cfg)
+    return with_quarter_turns(train) if cfg.quarter_turns else train, val
+
+
+def validation_set(cfg: Config) -> Dataset:
+    """The training classes that cfg.val_share holds out, resized straight to the input size."""
+    return hold_out_classes(data.load(cfg.data, "train", size=cfg.size, crop=cfg.crop), cfg.val_share)[1]
+
+
+@torch.no_grad()
+def validate(model: CGD, loader: Loader) -> float:
+    """recall@1 of the embedding among the validation pictures."""
+    model.eval()
+    batches = [(model(images)[0].float().cpu(), labels[:, -1].cpu()) for images, labels, _ in loader.all()]
+    psi, y = (torch.cat(part) for part in zip(*batches))
+    return recall_at_k(psi, y, (1,))[1]
 
 
 def augmentation(cfg: Config) -> Augment:

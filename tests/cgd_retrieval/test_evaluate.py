@@ -1,5 +1,6 @@
 """Measuring: every published layout end to end on generated drawings; checkpoints that cannot be measured."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -54,9 +55,13 @@ def test_validation_classes_are_neither_trained_on_nor_tested(place, capsys):
     layouts.write("cub", place / "data", families=8, kinds=2, instances=6, size=40)
     checkpoint = trained(capsys, "cub", *TINY, "--val-share", "0.25")
     loaded = torch.load(checkpoint, weights_only=True)
+    log = [json.loads(line) for line in (checkpoint.parent / "log.jsonl").read_text().splitlines()]
     assert len(loaded["state"]["model"]["classifier.1.bias"]) == 12, "16 training classes, 4 of them held out"
     evaluate.main([str(checkpoint), "--record"])
-    assert set(results.load_runs("cgd_retrieval")["split"]) == {"val"}
+    rows = results.load_runs("cgd_retrieval")
+    assert set(rows["split"]) == {"val"}
+    last = rows[rows["metric"] == "recall@1"]["value"].item()
+    assert log[-1]["val_recall_at_1"] == pytest.approx(last, abs=1e-6), "the log's figure is the recorded one"
 
 
 def test_recorded_recall_is_that_of_a_naive_search(place, capsys):
