@@ -53,7 +53,7 @@ def _recall(n: int, d: int) -> list[Contender]:
         return hit[1] / n
 
     def faiss_flat() -> float:
-        import faiss
+        import faiss  # pyright: ignore[reportMissingImports]
 
         faiss.omp_set_num_threads(torch.get_num_threads())
         index = faiss.IndexFlatIP(d)

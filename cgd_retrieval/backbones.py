@@ -148,7 +148,7 @@ def se_resnet50(weights: str | None = None, stride: str = "stage4") -> Trunk:
     """
     _check_stride(stride)
     try:
-        import timm
+        import timm  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise ImportError("se_resnet50 needs timm; run: pip install -e .[backbones]") from error
     net = timm.create_model("seresnet50", pretrained=False)
