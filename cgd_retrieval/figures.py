@@ -1,7 +1,6 @@
 """Draw the figures of reproduce.md from results/runs: `python -m cgd_retrieval.figures`.
 
 combinations.png   the figure of twelve combinations, on our rows: mean, 95 % interval, each seed a dot
-dimension.png      recall@1 against the size of the embedding, one line per configuration
 """
 
 from __future__ import annotations
@@ -25,7 +24,6 @@ def main(argv: list[str]) -> None:
     runs = only(runs, dataset="omniglot", split="test", metric="recall@1", preset="omniglot")
     FOLDER.mkdir(parents=True, exist_ok=True)
     combinations(runs)
-    dimension(runs)
 
 
 def values(runs: pd.DataFrame, **changed: object) -> list[float]:
@@ -47,28 +45,13 @@ def combinations(runs: pd.DataFrame) -> None:
         [sum(v) / len(v) for v in found.values()],
         [plots.student_half_width(v) if len(v) > 1 else math.nan for v in found.values()],
         path,
-        "recall@1 (%)",
+        "recall@1",
         points=list(found.values()),
         groups=[
             ("one", "two", "three")[len(c) - 1] + " descriptors"[: None if len(c) > 1 else -1] for c in found
         ],
         percent=True,
     )
-    print(path)
-
-
-def dimension(runs: pd.DataFrame) -> None:
-    sizes = [48, OMNIGLOT.dim]
-    series = {}
-    for c in ("S", "SM", "SMG"):
-        found = [values(runs, config=c, dim=d) for d in sizes]
-        if all(len(v) > 1 for v in found):
-            series[c] = ([sum(v) / len(v) for v in found], [plots.student_half_width(v) for v in found])
-    if not series:
-        print("no rows of the dimension table yet; run make reproduce-cgd TABLE=dimension")
-        return
-    path = FOLDER / "dimension.png"
-    plots.lines(sizes, series, path, "size D of the embedding", "recall@1")
     print(path)
 
 
