@@ -32,14 +32,14 @@ class Contender:
     name: str
     run: Callable[[], float | None]
     """Does the work and returns the value that all must agree on; None: it computes no such value."""
-    package: str = ""
-    """Package that must be importable; empty: none beyond our own."""
+    packages: tuple[str, ...] = ()
+    """Packages that must be importable beyond our own."""
     pip: str = ""
     """What to install for it."""
 
     @property
     def missing(self) -> bool:
-        return bool(self.package) and importlib.util.find_spec(self.package) is None
+        return any(importlib.util.find_spec(package) is None for package in self.packages)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -76,11 +76,11 @@ def _recall(n: int, d: int) -> list[Contender]:
         Contender(name="ours", run=lambda: recall_at_k(x, y, KS)[1]),
         Contender(name="bare product", run=bare),
         Contender(name="torch top-k in blocks", run=top_k),
-        Contender(name="faiss IndexFlatIP", run=faiss_flat, package="faiss", pip="faiss-cpu"),
+        Contender(name="faiss IndexFlatIP", run=faiss_flat, packages=("faiss",), pip="faiss-cpu"),
         Contender(
             name="pytorch-metric-learning, R@1 only",
             run=metric_learning,
-            package="pytorch_metric_learning",
+            packages=("pytorch_metric_learning", "faiss"),
             pip="pytorch-metric-learning faiss-cpu",
         ),
     ]

@@ -21,7 +21,7 @@ def planted(scale: str) -> list[measure.Case]:
             measure.Contender(name="ours", run=lambda: 1.0),
             measure.Contender(name="peer", run=lambda: 2.0 if scale == "tiny" else 1.0),
             measure.Contender(
-                name="absent", run=lambda: 0.0, package="no_such_package", pip="no-such-package"
+                name="absent", run=lambda: 0.0, packages=("torch", "no_such_package"), pip="no-such-package"
             ),
             measure.Contender(name="large", run=lambda: None if scale == "tiny" else hold()),
         ]
