@@ -268,59 +268,26 @@ def paper_tables() -> tuple[Table, ...]:
                 ("inshop", "In-shop", "query", 33),
             )
         ),
-        Table(
-            name="sota-cub",
-            budget="paper",
-            title="CUB-200-2011, cropped",
-            dataset="cub",
-            split="test",
-            columns=RECALL,
-            rows=(
-                row("CGD (MG), ResNet-50", "cub", "sota-cub-cars/cgd-mg-resnet50", 12),
-                row("CGD (MG), SE-ResNet-50", "cub", "sota-cub-cars/cgd-best", 12, backbone="se_resnet50"),
-            ),
-            note=BEST,
-        ),
-        Table(
-            name="sota-cars",
-            budget="paper",
-            title="CARS196, cropped",
-            dataset="cars",
-            split="test",
-            columns=RECALL,
-            rows=(
-                row("CGD (SG), ResNet-50", "cars", "sota-cub-cars/cgd-sg-resnet50", 10),
-                row("CGD (SG), SE-ResNet-50", "cars", "sota-cub-cars/cgd-best", 10, backbone="se_resnet50"),
-            ),
-            note=BEST,
-        ),
-        Table(
-            name="sota-sop",
-            budget="paper",
-            title="Stanford Online Products",
-            dataset="sop",
-            split="test",
-            columns=at["sop"],
-            rows=(
-                row("CGD (SG), ResNet-50", "sop", "sota-sop-inshop/cgd-sg-resnet50", 75),
-                row("CGD (SG), SE-ResNet-50", "sop", "sota-sop-inshop/cgd-best", 75, backbone="se_resnet50"),
-            ),
-            note=BEST,
-        ),
-        Table(
-            name="sota-inshop",
-            budget="paper",
-            title="DeepFashion In-shop",
-            dataset="inshop",
-            split="query",
-            columns=at["inshop"],
-            rows=(
-                row("CGD (GS), ResNet-50", "inshop", "sota-sop-inshop/cgd-gs-resnet50", 33),
-                row(
-                    "CGD (GS), SE-ResNet-50", "inshop", "sota-sop-inshop/cgd-best", 33, backbone="se_resnet50"
+        *(
+            Table(
+                name=f"sota-{d}",
+                budget="paper",
+                title=title,
+                dataset=d,
+                split=split,
+                columns=at.get(d, RECALL),
+                rows=(
+                    row(f"CGD ({c}), ResNet-50", d, f"{table}/cgd-{c.lower()}-resnet50", m),
+                    row(f"CGD ({c}), SE-ResNet-50", d, f"{table}/cgd-best", m, backbone="se_resnet50"),
                 ),
-            ),
-            note=BEST,
+                note=BEST,
+            )
+            for d, title, split, c, table, m in (
+                ("cub", "CUB-200-2011, cropped", "test", "MG", "sota-cub-cars", 12),
+                ("cars", "CARS196, cropped", "test", "SG", "sota-cub-cars", 10),
+                ("sop", "Stanford Online Products", "test", "SG", "sota-sop-inshop", 75),
+                ("inshop", "DeepFashion In-shop", "query", "GS", "sota-sop-inshop", 33),
+            )
         ),
     )
 
