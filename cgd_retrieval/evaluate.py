@@ -31,8 +31,8 @@ from common import compute, config, data, gallery, results, run
 from common.data.augment import Augment
 from common.data.dataset import Dataset
 from common.data.loading import Loader
-from common.files import file_hash
 from common.metrics import map_and_r_precision, recall_at_k
+from common.results import Figure
 
 KS = {"sop": (1, 10, 100, 1000), "inshop": (1, 10, 20, 30, 40, 50)}
 """K of the published tables; (1, 2, 4, 8) for every other data set."""
@@ -72,45 +72,30 @@ def main(argv: list[str]) -> None:
     searched = None if galleries is None else describe(model, cfg, galleries, device)
     figures, match = measure(cfg, embedded, queries, searched, galleries)
     if model is not None:
-        figures["parameters"] = (float(sum(p.numel() for p in model.parameters())), None)
+        figures["parameters"] = Figure(float(sum(p.numel() for p in model.parameters())), unit="count")
         if cfg.framework != "B" and galleries is None:
             figures |= entropies(model, cfg, queries, embedded, match, device)
 
-    for name, (value, half) in figures.items():
-        print(f"{name:24s} {value:.4f}" + (f" ± {half:.4f}" if half is not None else ""))
+    results.show_figures(figures)
     if args.export:
         gallery.export(
             args.export, embedding=embedded["embedding"], dataset=queries, protocol="retrieval", crop=cfg.crop
         )
         print(args.export)
     if args.record:
-        facts = {
-            "target": cfg.target,
-            "preset": preset,
-            "overrides": config.overrides(PRESETS, preset, cfg),
-            "dataset": queries.name,
-            "split": split,
-            "seed": cfg.seed,
-            "selection": "last",
-            "epochs": 0 if checkpoint is None else checkpoint["epoch"],
-            "minutes": 0.0 if checkpoint is None else checkpoint["seconds"] / 60,
-            "device": compute.device_name(device) if checkpoint is None else checkpoint["device"],
-            "peak_memory_mb": compute.peak_memory_mb(device)
-            if checkpoint is None
-            else checkpoint["peak_memory_mb"],
-            "commit": run.commits(None if checkpoint is None else checkpoint["commit"]),
-            "torch": torch.__version__,
-            "command": f"python -m cgd_retrieval.evaluate {' '.join(argv)}",
-            "checkpoint": "none" if checkpoint is None else file_hash(Path(args.checkpoint)),
-            "date": run.now(),
-        }
-        unit = {"parameters": "count"}
-        results.append(
+        results.record(
             "cgd_retrieval",
-            [
-                {**facts, "metric": name, "value": value, "interval": half, "unit": unit.get(name, "share")}
-                for name, (value, half) in figures.items()
-            ],
+            figures,
+            preset=preset,
+            changed=config.overrides(PRESETS, preset, cfg),
+            target=cfg.target,
+            seed=cfg.seed,
+            dataset=queries.name,
+            split=split,
+            argv=argv,
+            device=device,
+            checkpoint=checkpoint,
+            path=None if checkpoint is None else Path(args.checkpoint),
         )
 
 
@@ -159,15 +144,15 @@ def measure(
     queries: Dataset,
     searched: dict[str, Tensor] | None,
     galleries: Dataset | None,
-) -> tuple[dict[str, tuple[float, float | None]], Tensor]:
-    """(metric -> (value, half width of its 95 % interval or None), top match of every query (N,)).
+) -> tuple[dict[str, Figure], Tensor]:
+    """(metric -> figure, top match of every query (N,)).
 
     Recalls for every part, MAP@R and R-precision for the embedding; how often the branches disagree: share of
     queries that some, but not all, of them get right with their nearest neighbour.
     """
     y, gallery_y = queries.label, None if galleries is None else galleries.label
     everyone = torch.arange(len(queries))
-    figures: dict[str, tuple[float, float | None]] = {}
+    figures: dict[str, Figure] = {}
     best: dict[str, tuple[Tensor, Tensor]] = {}  # nearest row (N, 1), whether it is of the same class (N, 1)
     for name, rows in query.items():
         base = None if searched is None else searched[name]
@@ -175,17 +160,17 @@ def measure(
         ks = tuple(k for k in ks if k < len(rows if base is None else base))
         recalls = recall_at_k(rows, y, ks, base, gallery_y)
         prefix = {"embedding": "", f"raw_{cfg.config[0]}": "raw_first/"}.get(name, f"{name}/")
-        figures |= {f"{prefix}recall@{k}": (value, None) for k, value in recalls.items()}
+        figures |= {f"{prefix}recall@{k}": Figure(value) for k, value in recalls.items()}
         if name == "embedding" or name.startswith("branch_"):
             best[name] = gallery.neighbours(rows, y, everyone, 1, base, gallery_y)
     match, right = best.pop("embedding")
-    figures["recall@1"] = (figures["recall@1"][0], class_interval(right[:, 0], y))
+    figures["recall@1"] = Figure(figures["recall@1"].value, class_interval(right[:, 0], y))
     base = None if searched is None else searched["embedding"]
     average, share = map_and_r_precision(query["embedding"], y, base, gallery_y)
-    figures |= {"map@r": (average, None), "r-precision": (share, None)}
+    figures |= {"map@r": Figure(average), "r-precision": Figure(share)}
     if len(best) > 1:
         rights = torch.cat([right for _, right in best.values()], 1)  # (N, n)
-        figures["branch_disagreement"] = (float((rights.any(1) & ~rights.all(1)).float().mean()), None)
+        figures["branch_disagreement"] = Figure(float((rights.any(1) & ~rights.all(1)).float().mean()))
     return figures, match[:, 0]
 
 
@@ -209,7 +194,7 @@ def entropies(
     embedded: dict[str, Tensor],
     match: Tensor,
     device: torch.device,
-) -> dict[str, tuple[float, float | None]]:
+) -> dict[str, Figure]:
     """'entropy_S', ...: mean spatial entropy of each branch's map over every query and its top match
     (maps.py, the paper's Figure 4), in shares of log(h w).
     """
@@ -226,7 +211,7 @@ def entropies(
         device=device,
         workers=cfg.workers,
     )
-    return {f"entropy_{name}": (float(values.mean()), None) for name, values in found.items()}
+    return {f"entropy_{name}": Figure(float(values.mean())) for name, values in found.items()}
 
 
 if __name__ == "__main__":

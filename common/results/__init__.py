@@ -1,16 +1,17 @@
 """Published numbers, our rows, the comparison of the two, claims, and the rendered tables.
 
-Read in this order: rows.py, published.py, verdicts.py, tables.py, render.py.
+Read in this order: rows.py, record.py, published.py, verdicts.py, tables.py, render.py.
 """
 
 from common.results.published import find, load_published
+from common.results.record import Figure, record, show_figures
 from common.results.render import render
 from common.results.rows import append, canonical, has_checkpoint, load_runs, newest
 from common.results.tables import table_text, terminal_table
 from common.results.verdicts import ClaimResult, claim_verdict, combine, number_verdict, paired
 
 __all__ = [
-    "ClaimResult", "append", "canonical", "claim_verdict", "combine", "find", "has_checkpoint",
-    "load_published", "load_runs", "newest", "number_verdict", "paired", "render", "table_text",
-    "terminal_table",
+    "ClaimResult", "Figure", "append", "canonical", "claim_verdict", "combine", "find", "has_checkpoint",
+    "load_published", "load_runs", "newest", "number_verdict", "paired", "record", "render", "show_figures",
+    "table_text", "terminal_table",
 ]  # fmt: skip
