@@ -36,6 +36,10 @@ class Config:
     """
     val_share: float = 0.0
     """Share of the training classes that is held out as validation classes; 0 for the final rows."""
+    val_level: Literal["class", "coarsest"] = "class"
+    """What val_share counts and holds out: classes, or ids of the coarsest level, such as whole alphabets
+    [ours].
+    """
     flip: float = 0.5
     """Probability of a horizontal flip [B]; 0 for drawings."""
     rotate: float = 0.0
@@ -188,6 +192,10 @@ PRESETS: dict[str, tuple[str, Config]] = {
     "sop": ("Stanford Online Products, ResNet-50, SG", SOP),
     "inshop": ("DeepFashion In-shop, ResNet-50, GS", INSHOP),
     "omniglot": ("mini: 32-pixel drawings, small network, two minutes of one core", OMNIGLOT),
+    "omniglot-rankings": (
+        "mini: the same, half as long again, for losses whose triplets fall silent early",
+        replace(OMNIGLOT, steps=1800),
+    ),
     "omniglot-long": (
         "mini: Omniglot with a wider network and a longer schedule",
         replace(OMNIGLOT, size=32, enlarged=32, widths=(32, 64, 128, 128), steps=6000),

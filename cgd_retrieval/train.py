@@ -139,14 +139,19 @@ def training_sets(cfg: Config) -> tuple[Dataset, Dataset | None]:
     """Training classes, and the validation classes at the network's input size when cfg.val_share > 0."""
     train, val = data.load(cfg.data, "train", size=cfg.enlarged, crop=cfg.crop), None
     if cfg.val_share > 0:
-        train = hold_out_classes(train, cfg.val_share)[0]
+        train = held_out(cfg, train)[0]
         val = validation_set(cfg)
     return with_quarter_turns(train) if cfg.quarter_turns else train, val
 
 
 def validation_set(cfg: Config) -> Dataset:
     """The training classes that cfg.val_share holds out, resized straight to the input size."""
-    return hold_out_classes(data.load(cfg.data, "train", size=cfg.size, crop=cfg.crop), cfg.val_share)[1]
+    return held_out(cfg, data.load(cfg.data, "train", size=cfg.size, crop=cfg.crop))[1]
+
+
+def held_out(cfg: Config, train: Dataset) -> tuple[Dataset, Dataset]:
+    """(what is left to train on, what is held out) by cfg.val_share and cfg.val_level."""
+    return hold_out_classes(train, cfg.val_share, level=0 if cfg.val_level == "coarsest" else -1)
 
 
 @torch.no_grad()

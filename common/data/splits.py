@@ -13,22 +13,35 @@ import torch
 from common.data.dataset import Dataset
 
 
-def hold_out_classes(dataset: Dataset, share: float = 0.2, *, seed: int = 0) -> tuple[Dataset, Dataset]:
-    """(train, val) with disjoint classes (finest level), each relabelled to 0 .. n - 1 per level.
+def hold_out_classes(
+    dataset: Dataset, share: float = 0.2, *, seed: int = 0, level: int = -1
+) -> tuple[Dataset, Dataset]:
+    """(train, val) with disjoint classes, each relabelled to 0 .. n - 1 per level.
 
-    val gets floor(share * classes + 1/2) classes, the first of a permutation of the class ids in rising
-    order, but both sides at least two: retrieval among one class says nothing. ValueError: fewer than four
-    classes, share not in (0, 1).
+    level: the column of labels whose ids are held out; the last, the classes, by default. Column 0 of
+    Omniglot holds out whole alphabets: as far from training as its test characters are.
+    val gets floor(share * ids + 1/2) ids, the first of a permutation of the ids in rising order, but both
+    sides at least two: retrieval among one class says nothing. ValueError: fewer than four ids, no such
+    level, share not in (0, 1).
     """
     _check_share(share)
-    ids = dataset.label.unique()
-    if len(ids) < 4:
+    if not -len(dataset.levels) <= level < len(dataset.levels):
         raise ValueError(
-            f"{dataset.name}/{dataset.split} has {len(ids)} classes; holding out classes needs at least 4"
+            f"level = {level}: {dataset.name} has the levels {', '.join(dataset.levels)}, "
+            f"0 to {len(dataset.levels) - 1}"
+        )
+    column = dataset.labels[:, level]
+    ids = column.unique()
+    if len(ids) < 4:
+        what = (
+            "classes" if level in (-1, len(dataset.levels) - 1) else f"ids of level {dataset.levels[level]}"
+        )
+        raise ValueError(
+            f"{dataset.name}/{dataset.split} has {len(ids)} {what}; holding out classes needs at least 4"
         )
     n = min(max(_round(share * len(ids)), 2), len(ids) - 2)
     order = torch.randperm(len(ids), generator=torch.Generator().manual_seed(seed))
-    val = torch.isin(dataset.label, ids[order[:n]])  # (N,) bool
+    val = torch.isin(column, ids[order[:n]])  # (N,) bool
     return (
         dataset.subset(~val, split="train", relabel=True),
         dataset.subset(val, split="val", relabel=True),

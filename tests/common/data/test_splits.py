@@ -59,6 +59,18 @@ def test_class_rule_is_the_documented_one():
     assert set(val.names[1]) == {f"class{i}" for i in order[:3].tolist()}
 
 
+def test_a_coarser_level_is_held_out_whole():
+    whole = dataset([3] * 40)  # ten kinds of four classes
+    train, val = hold_out_classes(whole, 0.3, level=0)
+    assert (len(val.names[0]), len(val.names[1])) == (3, 12)
+    assert not set(train.names[0]) & set(val.names[0])
+    assert sorted(identities(train) + identities(val)) == list(range(len(whole)))
+    with pytest.raises(ValueError, match=r"level = 2: toy has the levels kind, class"):
+        hold_out_classes(whole, level=2)
+    with pytest.raises(ValueError, match="3 ids of level kind"):
+        hold_out_classes(dataset(), level=0)
+
+
 def test_images_are_stratified():
     whole = dataset()
     train, val = hold_out_images(whole, 0.25, seed=1)
