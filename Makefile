@@ -1,6 +1,6 @@
 # Front door. `make help` lists the targets; each prints the Python command that it runs.
 # Variables: BUDGET=mini|paper  TABLE="name ..."|all  SEEDS="0 1 2"  DATA_ROOT=folder  DATA=auto|real|synthetic
-BUDGET ?= mini
+BUDGET ?=
 TABLE ?=
 SEEDS ?=
 export DATA_ROOT ?= data
@@ -12,7 +12,7 @@ BENCH ?=
 
 PY := .venv/bin/python
 STAMP := .venv/.installed
-REPRODUCE = $(PY) -m common.reproduce $(1) --budget $(BUDGET) $(if $(TABLE),--table $(TABLE)) $(if $(SEEDS),--seeds $(SEEDS))
+REPRODUCE = $(PY) -m common.reproduce $(1) $(if $(BUDGET),--budget $(BUDGET)) $(if $(TABLE),--table $(TABLE)) $(if $(SEEDS),--seeds $(SEEDS))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup test check smoke reproduce reproduce-cgd tables gallery-cgd maps-cgd bench

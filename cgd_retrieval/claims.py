@@ -15,7 +15,7 @@ import pandas as pd
 
 from cgd_retrieval.presets import OMNIGLOT, TRICKS
 from common import results
-from common.results import ClaimResult, claim_verdict, paired
+from common.results import ClaimResult, claim_entries, claim_verdict, paired
 from common.results.rows import only
 from common.results.verdicts import Arm
 
@@ -59,23 +59,9 @@ def claims(runs: pd.DataFrame) -> list[dict[str, Any]]:
     out: list[dict[str, Any]] = []
 
     def add(
-        id_: str, statement: str, table: str, comparisons: Mapping[str, ClaimResult], unit: str = "share"
+        name: str, statement: str, table: str, comparisons: Mapping[str, ClaimResult], unit: str = "share"
     ) -> None:
-        for text, result in comparisons.items():
-            out.append(
-                {
-                    "id": id_,
-                    "statement": statement,
-                    "comparison": text,
-                    "difference": result.mean,
-                    "low": result.low,
-                    "high": result.high,
-                    "n": result.n,
-                    "unit": unit,
-                    "verdict": result.verdict,
-                    "table": table,
-                }
-            )
+        out.extend(claim_entries(name, statement, table, comparisons, unit))
 
     add(
         "C1",

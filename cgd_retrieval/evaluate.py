@@ -32,7 +32,7 @@ from common.data.augment import Augment
 from common.data.dataset import Dataset
 from common.data.loading import Loader
 from common.metrics import map_and_r_precision, recall_at_k
-from common.results import Figure
+from common.results import Figure, Measured
 
 KS = {"sop": (1, 10, 100, 1000), "inshop": (1, 10, 20, 30, 40, 50)}
 """K of the published tables; (1, 2, 4, 8) for every other data set."""
@@ -90,8 +90,7 @@ def main(argv: list[str]) -> None:
             changed=config.overrides(PRESETS, preset, cfg),
             target=cfg.target,
             seed=cfg.seed,
-            dataset=queries.name,
-            split=split,
+            measured=Measured(queries.name, split),
             argv=argv,
             device=device,
             checkpoint=checkpoint,

@@ -197,8 +197,20 @@ PRESETS: dict[str, tuple[str, Config]] = {
         replace(OMNIGLOT, steps=1800),
     ),
     "omniglot-long": (
-        "mini: Omniglot with a wider network and a longer schedule",
-        replace(OMNIGLOT, size=32, enlarged=32, widths=(32, 64, 128, 128), steps=6000),
+        "mini: Omniglot with a wider network, quarter turns and a longer schedule",
+        # Chosen on six held-out background alphabets, 2,400 steps, one seed: recall@1 0.911, 0.909 without
+        # quarter turns. SG joins the two best single descriptors of the table `selection`.
+        replace(
+            OMNIGLOT,
+            size=36,
+            enlarged=36,
+            widths=(32, 64, 96, 128),
+            config="SG",
+            auxiliary=False,
+            quarter_turns=True,
+            lr=3e-3,
+            steps=5000,
+        ),
     ),
     "cub-100": ("mini: 100 classes of CUB at 64 pixels, from scratch", CUB_100),
     "smoke": (

@@ -135,11 +135,11 @@ def tables() -> tuple[Table, ...]:
         Table(
             name="long",
             budget="mini",
-            title="Omniglot with a wider network and a longer schedule",
+            title="Omniglot with a wider network, quarter turns and a longer schedule",
             dataset="omniglot",
             split="test",
             columns=MINI,
-            rows=(Row(label="SM", preset="omniglot-long", minutes=30),),
+            rows=(Row(label="SG", preset="omniglot-long", minutes=25),),
         ),
         Table(
             name="cub-100",

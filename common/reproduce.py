@@ -1,6 +1,6 @@
 """The driver behind `make reproduce-*`: walks a paper's tables, trains and measures what is missing, renders.
 
-`python -m common.reproduce cgd_retrieval [--budget mini] [--table NAME ... | --table all] [--seeds 0 1 2]`
+`python -m common.reproduce cgd_retrieval [--budget mini|paper] [--table NAME ...|all] [--seeds 0 1 2]`
 
 Without --table it runs each table's default rows with the first seed. A cell is finished when its run folder
 on this computer holds a finished checkpoint of the same configuration and code, and its rows are in
@@ -69,7 +69,9 @@ def main(argv: list[str]) -> None:
         prog="python -m common.reproduce", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("paper", help="folder of the paper, e.g. cgd_retrieval")
-    parser.add_argument("--budget", choices=("mini", "paper"), default="mini")
+    parser.add_argument(
+        "--budget", choices=("mini", "paper"), help="default: mini, or the one that has the named table"
+    )
     parser.add_argument(
         "--table", nargs="+", default=[], metavar="NAME", help="tables to run in full, or all"
     )
@@ -82,9 +84,10 @@ def main(argv: list[str]) -> None:
     )
     args = parser.parse_args(argv)
     plan = Plan.of(args.paper)
-    chosen = choose(plan, args.budget, args.table)
+    budget = args.budget or budget_of(plan, args.table)
+    chosen = choose(plan, budget, args.table)
     policy = args.data or os.environ.get("DATA") or "auto"
-    if args.budget == "paper" and policy == "auto":
+    if budget == "paper" and policy == "auto":
         policy = "real"  # published settings on generated drawings would cost days and answer nothing
     names = {name: data.resolve(name, policy) for name in dict.fromkeys(t.dataset for t, _ in chosen)}
     cells = unique(expand(plan, chosen, names, args.seeds, bool(args.table)))
@@ -100,6 +103,13 @@ def main(argv: list[str]) -> None:
         print(f"\nrendered beside the published tables: {args.paper}/reproduce.md")
     if failures:
         raise ValueError(f"{len(failures)} of {len(cells)} runs failed: {'; '.join(failures)}")
+
+
+def budget_of(plan: Plan, names: list[str]) -> str:
+    """The budget meant when none is given: paper if every named table exists there only, else mini."""
+    mini = {t.name for t in plan.tables if t.budget == "mini"} | {"all"}
+    paper = {t.name for t in plan.tables if t.budget == "paper"}
+    return "paper" if names and all(n in paper and n not in mini for n in names) else "mini"
 
 
 def choose(plan: Plan, budget: str, names: list[str]) -> list[tuple[Table, tuple[Row, ...]]]:

@@ -23,6 +23,15 @@ class Figure(NamedTuple):
     unit: str = "share"
 
 
+class Measured(NamedTuple):
+    """What the figures of one evaluation are about."""
+
+    dataset: str
+    split: str
+    selection: str = "last"
+    """How the checkpoint's epoch was chosen: 'last' or 'val'."""
+
+
 def show_figures(figures: Mapping[str, Figure]) -> None:
     """Print them, one a line."""
     width = max((len(name) for name in figures), default=0)
@@ -40,13 +49,11 @@ def record(
     changed: Mapping[str, Any],
     target: str,
     seed: int,
-    dataset: str,
-    split: str,
+    measured: Measured,
     argv: list[str],
     device: torch.device,
     checkpoint: Mapping[str, Any] | None = None,
     path: Path | None = None,
-    selection: str = "last",
     root: Path = Path("results"),
 ) -> int:
     """Append the figures of `python -m <paper>.evaluate ARGV` to <root>/runs/<paper>.csv; how many were new.
@@ -75,10 +82,8 @@ def record(
         "target": target,
         "preset": preset,
         "overrides": dict(changed),
-        "dataset": dataset,
-        "split": split,
+        **measured._asdict(),
         "seed": seed,
-        "selection": selection,
         "commit": run.commits(None if checkpoint is None else checkpoint["commit"]),
         "torch": torch.__version__,
         "command": shlex.join(["python", "-m", f"{paper}.evaluate", *argv]),

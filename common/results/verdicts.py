@@ -143,3 +143,28 @@ def paired(
     return [
         statistics.fmean(arm[s] for arm in first) - statistics.fmean(arm[s] for arm in second) for s in seeds
     ]
+
+
+def claim_entries(
+    name: str, statement: str, table: str, comparisons: Mapping[str, ClaimResult], unit: str = "share"
+) -> list[dict[str, Any]]:
+    """What `python -m <paper>.claims` prints for one claim: an entry per comparison.
+
+    name: id of the claim in reproduce.md. table: of the plan, where the rows come from. comparisons: text ->
+    result.
+    """
+    return [
+        {
+            "id": name,
+            "statement": statement,
+            "comparison": text,
+            "difference": result.mean,
+            "low": result.low,
+            "high": result.high,
+            "n": result.n,
+            "unit": unit,
+            "verdict": result.verdict,
+            "table": table,
+        }
+        for text, result in comparisons.items()
+    ]

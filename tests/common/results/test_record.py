@@ -2,15 +2,14 @@ import pytest
 import torch
 
 from common import results
-from common.results import Figure
+from common.results import Figure, Measured
 
 FACTS = {
     "preset": "smoke",
     "changed": {"lr": 0.1},
     "target": "",
     "seed": 3,
-    "dataset": "embedded",
-    "split": "test",
+    "measured": Measured("embedded", "val", "val"),
     "argv": ["my runs/last.pt", "--record"],
     "device": torch.device("cpu"),
 }
@@ -25,6 +24,7 @@ def test_a_trained_measurement_carries_the_facts_of_its_training(tmp_path):
     row, count = results.load_runs("paper", tmp_path).to_dict("records")
     assert (row["value"], row["interval"], row["unit"], count["unit"]) == (0.5, 0.01, "share", "count")
     assert (row["epochs"], row["minutes"], row["device"], row["seed"]) == (7, 1.5, "GPU X", 3)
+    assert (row["dataset"], row["split"], row["selection"]) == ("embedded", "val", "val")
     assert row["commit"].startswith("abc / ")
     assert row["command"] == "python -m paper.evaluate 'my runs/last.pt' --record"
     again = results.record("paper", figures, checkpoint=checkpoint, path=path, root=tmp_path, **FACTS)
