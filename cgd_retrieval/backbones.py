@@ -142,19 +142,20 @@ def resnet50(weights: str | None = None, stride: str = "stage4") -> Trunk:
 
 
 def se_resnet50(weights: str | None = None, stride: str = "stage4") -> Trunk:
-    """SE-ResNet-50 of timm ('seresnet50'), C = 2048.
+    """SE-ResNet-50 of timm ('legacy_seresnet50'), C = 2048.
 
-    weights: None or a timm tag, as 'ra2_in1k' (note D6). Raises ImportError when timm is missing.
+    weights: None or its timm tag 'in1k': Cadene's conversion of the SENet authors' Caffe weights, the ones
+    that the field had in 2019 (note D6). Raises ImportError when timm is missing.
     """
     _check_stride(stride)
     try:
         import timm  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise ImportError("se_resnet50 needs timm; run: pip install -e .[backbones]") from error
-    net = timm.create_model("seresnet50", pretrained=False)
+    net = timm.create_model("legacy_seresnet50", pretrained=False)
     if weights is not None:
-        known = sorted(name.split(".")[1] for name in timm.list_pretrained("seresnet50.*"))
-        config = timm.get_pretrained_cfg(f"seresnet50.{weights}") if weights in known else None
+        known = sorted(name.split(".")[1] for name in timm.list_pretrained("legacy_seresnet50.*"))
+        config = timm.get_pretrained_cfg(f"legacy_seresnet50.{weights}") if weights in known else None
         if config is None or not isinstance(config.url, str):
             raise ValueError(
                 f"SE-ResNet-50: weights {weights!r} are unknown; choose one of {', '.join(known)}"
@@ -272,7 +273,7 @@ def _remove_strides(stride: str, stage3: nn.Module, stage4: nn.Module) -> None:
 
 
 def _cut(net: nn.Module, channels: int) -> Trunk:
-    heads = ("avgpool", "global_pool", "fc")
+    heads = ("avgpool", "global_pool", "fc", "last_linear")
     return Trunk({name: part for name, part in net.named_children() if name not in heads}, channels)
 
 

@@ -197,14 +197,14 @@ def test_a_failed_download_says_what_to_put_where(monkeypatch, tmp_path):
 
 def test_weights_are_loaded_before_the_head_is_cut(monkeypatch):
     timm = pytest.importorskip("timm")
-    known = timm.create_model("seresnet50").state_dict()
+    known = timm.create_model("legacy_seresnet50").state_dict()
     asked = []
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", lambda url, **_: asked.append(url) or known)
-    net = build("se_resnet50", weights="ra2_in1k")
-    assert asked[0].endswith("seresnet50_ra_224-8efdb4bb.pth")
+    net = build("se_resnet50", weights="in1k")
+    assert asked[0].endswith("se_resnet50-ce0d4300.pth")
     for name, value in net.state_dict().items():
         assert torch.equal(value, known[name]), name
-    with pytest.raises(ValueError, match="choose one of a1_in1k"):
+    with pytest.raises(ValueError, match="choose one of in1k"):
         build("se_resnet50", weights="IMAGENET1K_V1")
 
 
