@@ -18,7 +18,7 @@ from tabulate import tabulate
 from common.data import cache, download
 from common.data.catalogue import data_root, find, frame, read, size_text
 from common.data.manifests import MANIFESTS, Manifest
-from common.data.readers import Place, stamp
+from common.data.readers import ListMissing, Place, stamp
 
 
 def table(root: Path) -> str:
@@ -59,7 +59,7 @@ def table(root: Path) -> str:
     head = ["name", "what", "pictures", "size", "found in, or how to get it"]
     align = ("left", "left", "right", "right", "left")
     text = tabulate(rows, head, tablefmt="simple", disable_numparse=True, colalign=align)
-    terms = "\n".join(f"  {manifest.name:<9} {manifest.terms}" for manifest in MANIFESTS.values())
+    terms = "\n".join(f"  {manifest.name:<13} {manifest.terms}" for manifest in MANIFESTS.values())
     return f"data root: {root}\n\n{text}\n\nterms\n{terms}"
 
 
@@ -100,7 +100,7 @@ def verify(manifest: Manifest, root: Path) -> Iterator[tuple[bool | None, str]]:
     yield from _counts(place)
 
 
-def _counts(place: Place) -> Iterator[tuple[bool, str]]:
+def _counts(place: Place) -> Iterator[tuple[bool | None, str]]:
     for protocol, splits in place.manifest.counts.items():
         for split in splits:
             what = f"{split} ({protocol})"
@@ -108,6 +108,8 @@ def _counts(place: Place) -> Iterator[tuple[bool, str]]:
                 listing = read(place, split, protocol)
                 if listing.paths:
                     stamp(listing.base, listing.paths)
+            except ListMissing as error:
+                yield None, f"{what}: {error}"
             except (OSError, ValueError) as error:
                 yield False, f"{what}: {error}"
             else:

@@ -2,7 +2,8 @@
 
     symbol   shape                  meaning
     pixels   (B, C, H, W) uint8     pictures, C = 1 (grey) or 3 (RGB)
-    index    (B,) int64             row of each picture in its data set; fixes every draw with seed, epoch
+    index    (B,) int64             row of each picture in its data set; fixes every draw, with seed, epoch
+                                    and view
     window   (B, 4) int64           top, left, height, width of the part of the picture that fills the output
     theta    (B, 2, 3) float32      output position -> input position, both in [-1, 1], as affine_grid
 
@@ -133,19 +134,19 @@ class Augment:
     def _jitters(self) -> bool:
         return max(self.brightness, self.contrast, self.saturation, self.hue) > 0 and self.jitter > 0
 
-    def __call__(self, pixels: Tensor, index: Tensor, seed: int, epoch: int) -> Tensor:
+    def __call__(self, pixels: Tensor, index: Tensor, seed: int, epoch: int, view: int = 0) -> Tensor:
         """[B, C, H, W] uint8, [B] int64 -> [B, 3, size, size] float32 on the device of pixels.
 
-        Row b is a function of (pixels[b], index[b], seed, epoch) alone. Draws are made on the device of
-        index: an index on the CPU spares a GPU some hundred small kernels. Raises TypeError or ValueError for
-        other inputs.
+        Row b is a function of (pixels[b], index[b], seed, epoch, view) alone; view numbers the versions of
+        one picture that a loss compares. Draws are made on the device of index: an index on the CPU spares a
+        GPU some hundred small kernels. Raises TypeError or ValueError for other inputs.
         """
         _check_pixels(pixels)
         if index.shape != pixels.shape[:1]:
             raise ValueError(
                 f"index {tuple(index.shape)} and pixels {tuple(pixels.shape)}: one index per picture"
             )
-        draw = self.draw(index, pixels.shape[2], pixels.shape[3], seed, epoch)
+        draw = self.draw(index, pixels.shape[2], pixels.shape[3], seed, epoch, view)
         device = pixels.device
 
         if self.resamples:
@@ -166,7 +167,7 @@ class Augment:
             x = torch.where(draw.grey.to(device, non_blocking=True)[:, None, None, None], luminance(x), x)
         return _standardise(x, self.mean, self.std)
 
-    def draw(self, index: Tensor, height: int, width: int, seed: int, epoch: int) -> Draw:
+    def draw(self, index: Tensor, height: int, width: int, seed: int, epoch: int, view: int = 0) -> Draw:
         """The parameters of pictures `index` of height x width pixels; what is off is drawn as its identity.
 
         float64, so that the last bit of a sine, which may differ with the length of a vector, is rounded
@@ -177,13 +178,13 @@ class Augment:
         def between(u: Tensor, low: float, high: float) -> Tensor:
             return low + (high - low) * u.double()
 
-        window = self._window(index, height, width, seed, epoch)
+        window = self._window(index, height, width, seed, epoch, view)
         flip = torch.zeros(n, dtype=torch.bool, device=device)
         if self.flip:
-            flip = uniform(seed, epoch, index, FLIP, 1)[:, 0] < self.flip
+            flip = uniform(seed, epoch, index, FLIP, 1, view)[:, 0] < self.flip
         affine = torch.tensor([0.0, 0.0, 0.0, 1.0, 0.0], dtype=torch.float64).to(device).expand(n, 5)
         if self._warps:
-            u = uniform(seed, epoch, index, AFFINE, 5)
+            u = uniform(seed, epoch, index, AFFINE, 5, view)
             reach = (self.rotate, self.translate, self.translate)
             columns = [between(u[:, i], -r, r) for i, r in enumerate(reach)]
             affine = torch.stack(
@@ -191,21 +192,22 @@ class Augment:
             )
         colour = torch.tensor([1.0, 1.0, 1.0, 0.0]).to(device).expand(n, 4)
         if self._jitters:
-            u = uniform(seed, epoch, index, COLOUR, 5)
+            u = uniform(seed, epoch, index, COLOUR, 5, view)
             factors = (self.brightness, self.contrast, self.saturation)
             columns = [between(u[:, i], max(0.0, 1 - f), 1 + f) for i, f in enumerate(factors)]
             drawn = torch.stack([*columns, between(u[:, 3], -self.hue, self.hue)], 1).float()
             colour = torch.where(u[:, 4:] < self.jitter, drawn, colour)
         grey = torch.zeros(n, dtype=torch.bool, device=device)
         if self.grey:
-            grey = uniform(seed, epoch, index, GREY, 1)[:, 0] < self.grey
+            grey = uniform(seed, epoch, index, GREY, 1, view)[:, 0] < self.grey
         return Draw(window=window, flip=flip, affine=affine, colour=colour, grey=grey)
 
-    def _window(self, index: Tensor, height: int, width: int, seed: int, epoch: int) -> Tensor:
+    def _window(self, index: Tensor, height: int, width: int, seed: int, epoch: int, view: int) -> Tensor:
         """(B, 4) int64 top, left, height, width."""
         size, pad = self.size, self.pad
         if self.resized_crop is not None:
-            return self._resized_window(uniform(seed, epoch, index, WINDOW, 2 * ATTEMPTS + 2), height, width)
+            u = uniform(seed, epoch, index, WINDOW, 2 * ATTEMPTS + 2, view)
+            return self._resized_window(u, height, width)
         if not self.random_crop:
             fixed = (*centre(height, width, size), size, size)
             return torch.tensor(fixed).to(index.device).expand(len(index), 4)
@@ -215,7 +217,7 @@ class Augment:
                 "load them larger or choose a smaller size"
             )
         room = torch.tensor([height, width]).to(index.device) + (2 * pad - size + 1)  # (2,) positions
-        corner = (uniform(seed, epoch, index, WINDOW, 2) * room).long() - pad  # (B, 2)
+        corner = (uniform(seed, epoch, index, WINDOW, 2, view) * room).long() - pad  # (B, 2)
         return torch.cat([corner, torch.full_like(corner, size)], 1)
 
     def _resized_window(self, u: Tensor, height: int, width: int) -> Tensor:

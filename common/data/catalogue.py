@@ -61,8 +61,9 @@ def load(
 ) -> Dataset:
     """One split of one data set, as pictures of `size` x `size` pixels (the aspect ratio is not kept).
 
-    name       'mnist', 'omniglot', 'cifar10', 'cifar100', 'cub', 'cub_100', 'cars', 'sop', 'inshop': see
-               manifests.py; 'embedded': generated drawings; 'folder:PATH': own pictures, see readers.folder
+    name       'mnist', 'omniglot', 'cifar10', 'cifar100', 'cub', 'cub_100', 'mini_imagenet', 'cars', 'sop',
+               'inshop', 'market1501', 'dukemtmc': see manifests.py; 'embedded': generated drawings;
+               'folder:PATH': own pictures, see readers.folder
     protocol   'retrieval', 'classification' or 'fewshot': see readers.py
     crop       cut each picture to its box first (cub, cars); on the embedded set it changes nothing, as the
                drawings fill the picture; an error for sets without boxes
@@ -207,10 +208,10 @@ def read(place: Place, split: str, protocol: str) -> Listing:
     listing = readers.READERS[manifest.name](place, split, protocol)
     found = (len(listing.keys), len({key[-1] for key in listing.keys}))
     expected = manifest.counts[protocol][split]
-    if not place.embedded and found != expected:
+    if not place.embedded and (found[0] != expected[0] or expected[1] not in (None, found[1])):
+        wanted = f"{expected[0]} pictures" + ("" if expected[1] is None else f" of {expected[1]} classes")
         raise ValueError(
-            f"{manifest.name}/{split} ({protocol}) in {place.folder}: expected {expected[0]} pictures of "
-            f"{expected[1]} classes, "
+            f"{manifest.name}/{split} ({protocol}) in {place.folder}: expected {wanted}, "
             f"found {found[0]} of {found[1]}; the set is not complete, get it again"
         )
     if not listing.keys:

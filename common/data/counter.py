@@ -36,16 +36,18 @@ def generator(*parts: int) -> torch.Generator:
     return torch.Generator().manual_seed(key(*parts))
 
 
-def uniform(seed: int, epoch: int, index: Tensor, stream: int, n: int) -> Tensor:
+def uniform(seed: int, epoch: int, index: Tensor, stream: int, n: int, view: int = 0) -> Tensor:
     """[B, n] float32 in [0, 1), multiples of 2^-24, on the device of index.
 
-    Row b is a function of (seed, epoch, stream, index[b]) alone: the first n outputs of a splitmix64
-    generator that starts at a mix of the four. index: [B] int64. stream: one number per purpose, so that
-    purposes are independent and switching one on leaves the others as they were.
+    Row b is a function of (seed, epoch, stream, view, index[b]) alone: the first n outputs of a splitmix64
+    generator that starts at a mix of them. index: [B] int64. stream: one number per purpose, so that
+    purposes are independent and switching one on leaves the others as they were. view: number of the version
+    of a picture; 0 is what a single version gets.
     """
     if index.dtype != torch.int64 or index.ndim != 1:
         raise TypeError(f"index must be int64 [B], got {index.dtype} {tuple(index.shape)}")
-    start = _mix(index * _signed(GAMMA) + _signed(key(seed, epoch, stream)))  # (B,)
+    parts = (seed, epoch, stream, view) if view else (seed, epoch, stream)
+    start = _mix(index * _signed(GAMMA) + _signed(key(*parts)))  # (B,)
     step = torch.arange(1, n + 1, device=index.device) * _signed(GAMMA)  # (n,)
     bits = _mix(start[:, None] + step)  # (B, n)
     return _shift(bits, 40).to(torch.float32) * 2.0**-24  # 24 bits: exact in float32, never 1

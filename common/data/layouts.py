@@ -8,7 +8,7 @@ lies EMBEDDED.txt, by which readers know that these are not the published pictur
 counts and call the set `<name>-embedded`.
 
     layout    below FOLDER                                                       classes
-    cub       CUB_200_2011/images/NNN.Name/*.jpg and five lists                  train from 1, test from 101
+    cub       CUB_200_2011/images/NNN.Name/*.jpg, five lists and split/*.csv     train from 1, test from 101
     cars      car_ims/*.jpg, cars_annos.mat                                      train from 1, test from 99
     sop       <family>_final/ID_k.JPG, Ebay_train.txt, Ebay_test.txt             train, then test
     inshop    img/WOMEN/<family>/id_NNNNNNNN/*.jpg, list_eval_partition.txt      train, then test
@@ -16,6 +16,9 @@ counts and call the set `<name>-embedded`.
     mnist     MNIST/raw/*-ubyte                                                  the same in both
     cifar10   cifar-10-batches-py/                                               the same in both
     cifar100  cifar-100-python/                                                  the same in both
+    mini_imagenet  mini_imagenet/images/*.jpg, mini_imagenet/split/*.csv         train; val; test
+    market1501  Market-1501-v15.09.15/{bounding_box_train,query,bounding_box_test}/*.jpg    train; test
+    dukemtmc  DukeMTMC-reID/, likewise                                           train; test
     folder    {train,test}/<family>/<kind>/*.png                                 train; test
 
 Sources of the layouts: the README files of the data sets; for MNIST http://yann.lecun.com/exdb/mnist, for
@@ -49,6 +52,9 @@ _DEFAULT = {
     "mnist": (5, 2, 20, 28),
     "cifar10": (5, 2, 20, 32),
     "cifar100": (20, 5, 10, 32),
+    "mini_imagenet": (4, 3, 8, 64),
+    "market1501": (4, 3, 8, 32),
+    "dukemtmc": (4, 3, 8, 32),
     "folder": (4, 3, 8, 64),
 }
 LAYOUTS = tuple(_DEFAULT)
@@ -59,6 +65,9 @@ _HOME = {
     "mnist": "MNIST",
     "cifar10": "cifar-10-batches-py",
     "cifar100": "cifar-100-python",
+    "mini_imagenet": "mini_imagenet",
+    "market1501": "Market-1501-v15.09.15",
+    "dukemtmc": "DukeMTMC-reID",
 }
 _SIZE = {"omniglot": 105, "mnist": 28, "cifar10": 32, "cifar100": 32}
 # Classes per half (cub, cars: the split is a rule on class numbers) or in all.
@@ -103,6 +112,11 @@ def write(
         raise ValueError(
             f"instances is {instances}; inshop needs at least 2, one for the query and one for the gallery"
         )
+    if layout in CAMERAS and instances < 3:
+        raise ValueError(
+            f"instances is {instances}; {layout} needs at least 3, so that a query has a match before "
+            "another camera"
+        )
     folder = Path(folder).resolve()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(
@@ -144,6 +158,12 @@ def write(
                 _cifar10(home, train, test)
             case "cifar100":
                 _cifar100(home, train, test)
+            case "mini_imagenet":
+                val = embedded.make(**parameters, channels=channels, split="val")
+                _mini_imagenet(home, train, val, test)
+            case "market1501" | "dukemtmc":
+                nobody = embedded.make(**parameters, channels=channels, split="val")
+                _person(home, layout, train, test, nobody)
             case "folder":
                 _folder(new, train, test)
         note = f"Generated drawings in the folder layout of '{layout}', not the published pictures.\n"
@@ -195,9 +215,13 @@ def _in_a_frame(
 
 
 def _cub(root: Path, train: Dataset, test: Dataset, seed: int) -> None:
-    """Retrieval splits by class number, train <= 100; train_test_split.txt is that of classification."""
+    """Retrieval splits by class number, train <= 100; train_test_split.txt is that of classification.
+
+    split/*.csv, the few-shot split: the train classes, and every other test class for val and for test.
+    """
     chance = np.random.Generator(np.random.PCG64(seed))
     classes, images, labels, split, boxes = [], [], [], [], []
+    lists: dict[str, list[str]] = {"train": [], "val": [], "test": []}
     for data, first in ((train, 1), (test, 101)):
         folders = [f"{first + c:03d}.{_title(name)}" for c, name in enumerate(data.names[-1])]
         classes += [f"{first + c} {name}" for c, name in enumerate(folders)]
@@ -210,6 +234,11 @@ def _cub(root: Path, train: Dataset, test: Dataset, seed: int) -> None:
             labels.append(f"{number} {first + c}")
             split.append(f"{number} {i % 2}")
             boxes.append(f"{number} " + " ".join(f"{value:.1f}" for value in box))
+            part = "train" if data is train else ("val", "test")[c % 2]
+            lists[part].append(f"{Path(file).name},{folders[c]},0,0")
+    (root / "split").mkdir()
+    for part, rows in lists.items():
+        _table(root / "split" / f"{part}.csv", ["filename, label, concept_label", *rows])
     _table(root / "classes.txt", classes)
     _table(root / "images.txt", images)
     _table(root / "image_class_labels.txt", labels)
@@ -347,6 +376,59 @@ def _cifar100(root: Path, train: Dataset, test: Dataset) -> None:
         (root / file).write_bytes(_pickled(batch))
     meta = {"fine_label_names": list(train.names[1]), "coarse_label_names": list(train.names[0])}
     (root / "meta").write_bytes(_pickled(meta))
+
+
+def _mini_imagenet(root: Path, train: Dataset, val: Dataset, test: Dataset) -> None:
+    """A kind gets a made-up WordNet id; a file is called after it and its number in the class."""
+    (root / "split").mkdir()
+    first = 0
+    for data in (train, val, test):
+        rows = ["filename,label"]
+        for i, c in enumerate(data.label.tolist()):
+            label = f"n{90_000_000 + first + c:08d}"
+            name = f"{label}{_within_class(data, i) + 1:08d}.jpg"
+            _save(_picture(data, i), root / "images" / name)
+            rows.append(f"{name},{label}")
+        _table(root / "split" / f"{data.split}.csv", rows)
+        first += data.classes
+
+
+CAMERAS = {"market1501": 6, "dukemtmc": 8}
+
+
+def _person(root: Path, layout: str, train: Dataset, test: Dataset, nobody: Dataset) -> None:
+    """A kind is a person. Of each person's test pictures, the first before each camera is a query.
+
+    Pictures are upright, twice as high as wide. Before every camera the strips above and below the drawing
+    have another grey. Drawings of `nobody`, whose kinds are in neither split, are junk (-1) and distractors
+    (0000) in market1501, persons who appear before one camera only in dukemtmc.
+    """
+    cameras = CAMERAS[layout]
+
+    def save(data: Dataset, i: int, part: str, person: int, camera: int) -> None:
+        frame = Image.new("RGB", (data.size, 2 * data.size), (24 + 24 * camera,) * 3)
+        frame.paste(_picture(data, i), (0, data.size // 2))
+        if layout == "market1501":
+            name = f"{person:04d}" if person >= 0 else "-1"
+            name += f"_c{camera}s1_{i:06d}_{_within_class(data, i):02d}.jpg"
+        else:
+            name = f"{person:04d}_c{camera}_f{i:07d}.jpg"
+        _save(frame, root / part / name)
+
+    for data, first in ((train, 1), (test, 1 + train.classes)):
+        for i, c in enumerate(data.label.tolist()):
+            # Two pictures of a person follow each other before one camera: some matches must be left out.
+            number = _within_class(data, i)
+            camera = number // 2 % cameras + 1
+            query = number % 2 == 0 and number < 2 * cameras
+            part = "bounding_box_train" if data is train else "query" if query else "bounding_box_test"
+            save(data, i, part, first + c, camera)
+    last = 1 + train.classes + test.classes
+    for i, c in enumerate(nobody.label.tolist()):
+        if layout == "market1501":
+            save(nobody, i, "bounding_box_test", (0, -1)[i % 2], i % cameras + 1)
+        else:
+            save(nobody, i, "bounding_box_test", last + c, c % cameras + 1)
 
 
 def _folder(root: Path, train: Dataset, test: Dataset) -> None:

@@ -1,5 +1,5 @@
 """From a Dataset to batches on the device: (images [B, 3, s, s] float32, labels [B, L] int64, index [B]
-int64).
+int64); with `views`, images [B, V, 3, s, s].
 
 Pictures in memory are moved to the device once, as uint8. Pictures on disk are decoded to the same uint8 by
 worker processes which do nothing else. Either way the same Augment then runs on the device, so a batch does
@@ -54,16 +54,25 @@ class Loader:
         self.labels = dataset.labels.to(self.device)  # (N, L)
         self.pixels = None if dataset.pixels is None else dataset.pixels.to(self.device)  # (N, C, H, W) uint8
 
-    def epoch(self, sampler: Sampler, *, seed: int, epoch: int) -> Generator[Batch, None, None]:
+    def epoch(
+        self, sampler: Sampler, *, seed: int, epoch: int, views: int | None = None
+    ) -> Generator[Batch, None, None]:
         """The batches of one epoch, augmented: a pure function of (data set, augment, sampler, seed, epoch).
 
-        Calls sampler.set_epoch(epoch). An episode (way, shot + query) comes out flat, class after class.
-        Raises ValueError naming the file when a picture cannot be read.
+        views: V versions of each picture, augmented apart: images [B, V, 3, s, s], of which [:, 0] is what
+        comes without views. Calls sampler.set_epoch(epoch). An episode (way, shot + query) comes out flat,
+        class after class. Raises ValueError naming the file when a picture cannot be read.
         """
+        if views is not None and views < 1:
+            raise ValueError(f"views = {views}: give at least 1 version of each picture")
         sampler.set_epoch(epoch)
         for pixels, index in self._pictures(sampler):
             # Parameters are drawn from the index on the CPU; see Augment.__call__.
-            yield self._batch(self.augment(pixels, index, seed, epoch), index)
+            if views is None:
+                images = self.augment(pixels, index, seed, epoch)
+            else:
+                images = torch.stack([self.augment(pixels, index, seed, epoch, v) for v in range(views)], 1)
+            yield self._batch(images, index)
 
     def all(self, batch: int = 256) -> Generator[Batch, None, None]:
         """Every picture once, in the order of the data set, without augmentation (see `normalise`)."""

@@ -6,7 +6,8 @@ A new data set is one Manifest here and one reader in readers.py.
 Sources of the values. Checksums and URLs of MNIST, Omniglot, CIFAR: torchvision.datasets. CUB: URL, size and
 MD5 of CaltechDATA record 65de6-vp158. Stanford Online Products: the URL of its project page; the MD5 agrees
 in several public projects, e.g. vadimkantorov/metriclearningbench. CARS196: MD5 likewise; its URLs no longer
-answer (torchvision, StanfordCars). In-shop: the README of the benchmark. Checksums of the packed files: the
+answer (torchvision, StanfordCars). In-shop: the README of the benchmark. Market-1501: the readme of the set;
+DukeMTMC-reID: sxzrt/DukeMTMC-reID_evaluation. Checksums of the packed files: the
 SHA256SUMS that lie with them. Counts of retrieval splits: cgd_retrieval/reproduce.md, section Data; the other
 counts: the README files of the sets.
 """
@@ -15,10 +16,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-Counts = tuple[int, int]
-"""(pictures, classes at the finest level)."""
+Counts = tuple[int, int | None]
+"""(pictures, classes at the finest level; None: not published)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -317,6 +318,7 @@ CUB = Manifest(
     counts={
         "retrieval": {"train": (5_864, 100), "test": (5_924, 100)},
         "classification": {"train": (5_994, 200), "test": (5_794, 200)},
+        "fewshot": {"train": (5_891, 100), "val": (2_932, 50), "test": (2_965, 50)},
     },
     files=(
         File(
@@ -341,7 +343,8 @@ CUB_200_2011/images.txt
 CUB_200_2011/classes.txt
 CUB_200_2011/image_class_labels.txt
 CUB_200_2011/train_test_split.txt    for protocol 'classification'
-CUB_200_2011/bounding_boxes.txt      for crop""",
+CUB_200_2011/bounding_boxes.txt      for crop
+CUB_200_2011/split/{train,val,test}.csv    for protocol 'fewshot': Sha-Lab/FEAT, data/cub""",
 )
 
 CUB_100 = Manifest(
@@ -486,6 +489,252 @@ inshop/img/WOMEN/...
 inshop/img/MEN/...""",
 )
 
-MANIFESTS: dict[str, Manifest] = {
-    m.name: m for m in (MNIST, OMNIGLOT, CIFAR10, CIFAR100, CUB, CUB_100, CARS, SOP, INSHOP)
+MINI_IMAGENET = Manifest(
+    name="mini_imagenet",
+    title="mini-ImageNet",
+    what="photographs of 100 kinds, few-shot",
+    levels=("class",),
+    channels=3,
+    counts={"fewshot": {"train": (38_400, 64), "val": (9_600, 16), "test": (12_000, 20)}},
+    files=(
+        File(
+            name="images.zip",
+            folder="mini_imagenet",
+            unpacks="images",
+            into="mini_imagenet/images",
+            remark="neither size nor checksum is known",
+        ),
+        *(
+            File(
+                name=f"{split}.csv",
+                folder="mini_imagenet/split",
+                remark="the list of Ravi and Larochelle; its classes and counts are checked",
+            )
+            for split in ("train", "val", "test")
+        ),
+    ),
+    tops=("mini_imagenet", "miniimagenet", "mini-imagenet"),
+    marks=(("images",), ("split/train.csv",), ("split/val.csv",), ("split/test.csv",)),
+    manual="ImageNet is given out to registered users only (homepage), and the packs that others shared are "
+    "mostly gone. Put the 60,000 pictures that the lists of Ravi and Larochelle name into images, and the "
+    "lists into split.",
+    terms="non-commercial research and education only; the owners of ImageNet do not own the pictures",
+    citation="Vinyals et al.: Matching Networks for One Shot Learning, 2016; Ravi, Larochelle: Optimization "
+    "as a Model for Few-Shot Learning, 2017",
+    homepage="https://www.image-net.org/download.php",
+    tree="""\
+mini_imagenet/images/n0153282900000005.jpg ...    64 + 16 + 20 classes x 600
+mini_imagenet/split/train.csv    filename,label
+mini_imagenet/split/val.csv
+mini_imagenet/split/test.csv""",
+)
+
+MINI_IMAGENET_CLASSES = {
+    "val": "n01855672 n02091244 n02114548 n02138441 n02174001 n02950826 n02971356 n02981792 n03075370 "
+    "n03417042 n03535780 n03584254 n03770439 n03773504 n03980874 n09256479",
+    "test": "n01930112 n01981276 n02099601 n02110063 n02110341 n02116738 n02129165 n02219486 n02443484 "
+    "n02871525 n03127925 n03146219 n03272010 n03544143 n03775546 n04146614 n04149813 n04418357 n04522168 "
+    "n07613480",
 }
+"""WordNet ids of Ravi and Larochelle's validation and test classes; the other 64 are for training. Source:
+the same two lists in several public few-shot projects."""
+
+MARKET1501 = Manifest(
+    name="market1501",
+    title="Market-1501",
+    what="1,501 persons in front of six cameras",
+    levels=("person",),
+    channels=3,
+    # Classes of the gallery: 750 persons, 0000 (distractors) and -1 (junk, which no score looks at).
+    counts={"retrieval": {"train": (12_936, 751), "query": (3_368, 750), "gallery": (19_732, 752)}},
+    files=(
+        File(
+            name="Market-1501-v15.09.15.zip",
+            md5="65005ab7d12ec1c44de4eeafe813e68a",
+            folder="market1501",
+            unpacks="Market-1501-v15.09.15",
+            into="market1501/Market-1501-v15.09.15",
+            remark="size not known; the MD5 agrees in several public projects, e.g. Cysu/open-reid",
+        ),
+    ),
+    tops=("Market-1501-v15.09.15", "market1501/Market-1501-v15.09.15", "market1501"),
+    marks=(("bounding_box_train",), ("query",), ("bounding_box_test",)),
+    manual="It is given out by a page that a program cannot download from (homepage). Put "
+    "Market-1501-v15.09.15.zip into the folder market1501 of the data root, then `python -m common.data "
+    "fetch market1501` checks and unpacks it; or place the unpacked folder.",
+    terms="research only; neither distribution nor commercial use (readme of the set)",
+    citation="Zheng, Shen, Tian, Wang, Wang, Tian: Scalable Person Re-identification: A Benchmark, 2015",
+    homepage="http://www.liangzheng.org/Project/project_reid.html",
+    tree="""\
+Market-1501-v15.09.15/bounding_box_train/0002_c1s1_000451_03.jpg ...    12,936
+Market-1501-v15.09.15/query/*.jpg                                        3,368
+Market-1501-v15.09.15/bounding_box_test/*.jpg, also -1_* and 0000_*     19,732""",
+)
+
+DUKEMTMC = Manifest(
+    name="dukemtmc",
+    title="DukeMTMC-reID",
+    what="1,812 persons, eight cameras; withdrawn",
+    levels=("person",),
+    channels=3,
+    # Classes of the gallery: 702 persons and 408 who appear before one camera only.
+    counts={"retrieval": {"train": (16_522, 702), "query": (2_228, 702), "gallery": (17_661, 1_110)}},
+    files=(
+        File(
+            name="DukeMTMC-reID.zip",
+            folder="dukemtmc",
+            unpacks="DukeMTMC-reID",
+            into="dukemtmc/DukeMTMC-reID",
+            remark="neither size nor checksum is known",
+        ),
+    ),
+    tops=("DukeMTMC-reID", "dukemtmc/DukeMTMC-reID", "dukemtmc"),
+    marks=(("bounding_box_train",), ("query",), ("bounding_box_test",)),
+    manual="Its providers withdrew DukeMTMC in 2019, and nothing here downloads it. The reader serves those "
+    "who hold a copy and have made sure that they may still use it; Market-1501 (market1501) was not "
+    "withdrawn.",
+    terms="withdrawn by its providers in 2019; before that academic research only",
+    citation="Ristani, Solera, Zou, Cucchiara, Tomasi: Performance Measures and a Data Set for Multi-Target, "
+    "Multi-Camera Tracking, 2016; Zheng, Zheng, Yang: Unlabeled Samples Generated by GAN Improve the Person "
+    "Re-identification Baseline in vitro, 2017",
+    homepage="https://github.com/sxzrt/DukeMTMC-reID_evaluation",
+    tree="""\
+DukeMTMC-reID/bounding_box_train/0001_c2_f0046182.jpg ...    16,522
+DukeMTMC-reID/query/*.jpg                                     2,228
+DukeMTMC-reID/bounding_box_test/*.jpg                        17,661""",
+)
+
+DEEPFASHION = replace(
+    INSHOP,
+    name="deepfashion",
+    title="DeepFashion In-shop Clothes Retrieval, with its tree",
+    what="the pictures of inshop, by category, product, variation",
+    levels=("category", "product", "variation"),
+    # How many variations there are is not stated; the categories are 17 (README of
+    # salesforce/hierarchicalContrastiveLearning).
+    counts={"retrieval": {"train": (25_882, None), "query": (14_218, None), "gallery": (12_612, None)}},
+)
+
+MODELNET40 = Manifest(
+    name="modelnet40",
+    title="ModelNet40, rendered for MVCNN (modelnet40v1)",
+    what="shaded views of CAD models in 40 categories",
+    levels=("category", "model"),
+    channels=3,
+    # 3,183 models: Zhang et al., arXiv:2204.13207. 20 test models of each category and 12 views of each model
+    # are recalled from Su et al., ICCV 2015.
+    counts={"classification": {"train": (38_196, 3_183), "test": (9_600, 800)}},
+    files=(
+        File(
+            name="modelnet40v1.tar",
+            urls=("http://maxwell.cs.umass.edu/mvcnn-data/modelnet40v1.tar",),
+            megabytes=204,
+            unpacks="modelnet40v1",
+            into="modelnet40v1",
+            remark="no checksum is published; size as stated in the README of suhangpro/mvcnn",
+        ),
+    ),
+    tops=("modelnet40v1", "modelnet40/modelnet40v1", "modelnet40v1png", "modelnet40"),
+    marks=(("airplane/train",), ("airplane/test",), ("xbox/train",), ("xbox/test",)),
+    manual="No checksum of the archive is published, so it is not downloaded by itself. Get "
+    "modelnet40v1.tar from http://maxwell.cs.umass.edu/mvcnn-data/ (204 MB) into the data root and unpack it "
+    "there.",
+    terms="not known; ModelNet is for academic use, the rights in the CAD models stay with their owners",
+    citation="Wu et al.: 3D ShapeNets, 2015; Su, Maji, Kalogerakis, Learned-Miller: Multi-view Convolutional "
+    "Neural Networks for 3D Shape Recognition, 2015",
+    homepage="http://vis-www.cs.umass.edu/mvcnn/",
+    tree="""\
+modelnet40v1/CATEGORY/train/CATEGORY_NNNN_VVV.jpg    3,183 models x 12 views
+modelnet40v1/CATEGORY/test/CATEGORY_NNNN_VVV.jpg       800 models x 12 views""",
+)
+
+INATURALIST = Manifest(
+    name="inaturalist",
+    title="iNaturalist 2017",
+    what="photographs of 5,089 species in 13 groups",
+    levels=("group", "species"),
+    channels=3,
+    counts={"classification": {"train": (579_184, 5_089), "test": (95_986, 5_089)}},
+    files=(
+        File(
+            name="2017.tgz",
+            urls=("https://ml-inat-competition-datasets.s3.amazonaws.com/2017/train_val_images.tar.gz",),
+            megabytes=186_000,
+            md5="7c784ea5e424efaec655bd392f87301f",
+            folder="inaturalist",
+            unpacks="train_val_images",
+            into="inaturalist/2017",
+            remark="size: 186 GB, README of visipedia/inat_comp, 2017",
+        ),
+        File(
+            name="train_val2017.zip",
+            urls=("https://ml-inat-competition-datasets.s3.amazonaws.com/2017/train_val2017.zip",),
+            folder="inaturalist",
+            unpacks="train2017.json",
+            into="inaturalist/train2017.json",
+            remark="holds val2017.json as well; neither size nor checksum is known",
+        ),
+    ),
+    tops=("inaturalist", "iNaturalist", "inat2017"),
+    marks=(("2017", "train_val_images"), ("train2017.json",), ("val2017.json",)),
+    manual="186 GB. `torchvision.datasets.INaturalist(ROOT/inaturalist, version='2017', download=True)` "
+    "brings the pictures into inaturalist/2017; the lists are in train_val2017.zip of the homepage, unpack "
+    "them beside.",
+    terms="non-commercial research and education only; the owners of the pictures keep their rights",
+    citation="Van Horn et al.: The iNaturalist Species Classification and Detection Dataset, 2018",
+    homepage="https://github.com/visipedia/inat_comp/tree/master/2017",
+    tree="""\
+inaturalist/2017/GROUP/SPECIES/*.jpg    13 groups
+inaturalist/train2017.json
+inaturalist/val2017.json""",
+)
+
+IMAGENET = Manifest(
+    name="imagenet",
+    title="ImageNet (ILSVRC 2012), with super classes of WordNet",
+    what="photographs of 1,000 kinds, WordNet above them",
+    levels=("superclass", "class"),
+    channels=3,
+    counts={"classification": {"train": (1_281_167, 1_000), "test": (50_000, 1_000)}},
+    files=(
+        File(
+            name="ILSVRC2012_img_train.tar",
+            md5="1d675b47d978889d74fa0da5fadfb00e",
+            folder="imagenet",
+            remark="torchvision.datasets.ImageNet unpacks it",
+        ),
+        File(
+            name="ILSVRC2012_img_val.tar",
+            md5="29b22e2961454d5413ddabcf34fc5622",
+            folder="imagenet",
+            remark="torchvision.datasets.ImageNet unpacks it",
+        ),
+        File(
+            name="wordnet.is_a.txt",
+            urls=("http://www.image-net.org/archive/wordnet.is_a.txt",),
+            folder="imagenet",
+            remark="lines 'parent child' of WordNet ids; neither size nor checksum is known",
+        ),
+    ),
+    tops=("imagenet", "ImageNet", "ILSVRC2012"),
+    marks=(("train",), ("val",), ("wordnet.is_a.txt",)),
+    manual="It is given out to registered users only (homepage). Put the two archives into the folder "
+    "imagenet and let `torchvision.datasets.ImageNet('imagenet', split='train')` and 'val' unpack them (they "
+    "want the development kit as well); put wordnet.is_a.txt beside them.",
+    terms="non-commercial research and education only; the owners of ImageNet do not own the pictures",
+    citation="Russakovsky et al.: ImageNet Large Scale Visual Recognition Challenge, 2015; Miller: WordNet: "
+    "a lexical database for English, 1995",
+    homepage="https://www.image-net.org/download.php",
+    tree="""\
+imagenet/train/nNNNNNNNN/*.JPEG    1,000 folders
+imagenet/val/nNNNNNNNN/*.JPEG
+imagenet/wordnet.is_a.txt          lines 'parent child'""",
+)
+
+MANIFESTS: dict[str, Manifest] = {
+    m.name: m
+    for m in (
+        MNIST, OMNIGLOT, CIFAR10, CIFAR100, CUB, CUB_100, CARS, SOP, INSHOP, MINI_IMAGENET, MARKET1501,
+        DUKEMTMC, DEEPFASHION, MODELNET40, INATURALIST, IMAGENET,
+    )
+}  # fmt: skip

@@ -7,19 +7,21 @@ a Listing. Nothing is decoded here except what lies in few large files (MNIST, C
                      split. MNIST and CIFAR have the same classes in both (there it is the same as
                      classification)
     classification   the same classes in train and test, with the same ids
-    fewshot          cub_100: classes divided into train, val and test
+    fewshot          cub, cub_100, mini_imagenet: classes divided into train, val and test
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 import os
 import pickle
 import re
 import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from common.data import archive, cache
-from common.data.manifests import Manifest
+from common.data.manifests import MINI_IMAGENET_CLASSES, Manifest
 
 Pixels = NDArray[np.uint8]
 
@@ -287,8 +289,8 @@ def omniglot(place: Place, split: str, protocol: str) -> Listing:
 
 
 def cub(place: Place, split: str, protocol: str) -> Listing:
-    """Classes 1 .. 100 are train, 101 .. 200 are test; 'classification': train_test_split.txt. Boxes cut to
-    integers.
+    """Classes 1 .. 100 are train, 101 .. 200 are test; 'classification': train_test_split.txt; 'fewshot': the
+    classes that split/*.csv name, as in Sha-Lab/FEAT. Boxes cut to integers.
     """
     top = place.folder
     pictures = {row[0]: row[1] for row in _table(top / "images.txt", 2)}
@@ -298,7 +300,18 @@ def cub(place: Place, split: str, protocol: str) -> Listing:
         in_train = {row[0]: row[1] == "1" for row in _table(top / "train_test_split.txt", 2)}
     else:
         in_train = {number: label[number] <= 100 for number in pictures}
-    chosen = [number for number in pictures if in_train[number] == (split == "train")]
+    if protocol == "fewshot":
+        number_of = {name: number for number, name in species.items()}
+        parts = {part: {name for _, name in _split(top, part)} for part in ("train", "val", "test")}
+        if unknown := sorted(parts[split] - number_of.keys()):
+            raise ValueError(
+                f"{top / 'split'}/{split}.csv names class {unknown[0]!r}, which classes.txt has not"
+            )
+        _disjoint(top, parts)
+        own = {number_of[name] for name in parts[split]}
+        chosen = [number for number in pictures if label[number] in own]
+    else:
+        chosen = [number for number in pictures if in_train[number] == (split == "train")]
     boxes = None
     if (top / "bounding_boxes.txt").exists():
         box = {
@@ -338,6 +351,26 @@ def cub_100(place: Place, split: str, protocol: str) -> Listing:
         identity=file.sha256,
         base=top,
         paths=tuple(row["path"] for row in chosen),
+    )
+
+
+def mini_imagenet(place: Place, split: str, protocol: str) -> Listing:
+    """split/{train,val,test}.csv of Ravi and Larochelle: filename,label. ValueError: other classes."""
+    rows = _split(place.folder, split)
+    if not place.embedded:
+        official = {part: set(text.split()) for part, text in MINI_IMAGENET_CLASSES.items()}
+        found = {label for _, label in rows}
+        wrong = found & (official["val"] | official["test"]) if split == "train" else found ^ official[split]
+        if wrong:
+            raise ValueError(
+                f"{place.folder / 'split' / split}.csv is not the list of Ravi and Larochelle: class "
+                f"{min(wrong)} is {'in it' if min(wrong) in found else 'missing'}; get their lists"
+            )
+    return Listing(
+        keys=tuple((label,) for _, label in rows),
+        names=({label: label for _, label in rows},),
+        base=place.folder / "images",
+        paths=tuple(name for name, _ in rows),
     )
 
 
@@ -392,6 +425,40 @@ def inshop(place: Place, split: str, protocol: str) -> Listing:
         shared=True,
         base=base,
         paths=tuple(row[0] for row in rows if row[2] == split),
+    )
+
+
+def person(place: Place, split: str, protocol: str) -> Listing:
+    """Market-1501 and DukeMTMC-reID: a file is named after person, camera, sequence or frame, and detection.
+
+    0002_c1s1_000451_03.jpg and 0001_c2_f0046182.jpg. extra['person'] is the number in the name, -1 for junk
+    and 0 for distractors (both in the gallery of Market-1501 only), extra['camera'] counts from 1. Query and
+    gallery share the ids of all persons that are in either.
+    """
+    folders = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
+    numbers: dict[str, list[tuple[int, int]]] = {}  # person and camera of each picture
+    files: dict[str, list[str]] = {}
+    for part in ("train",) if split == "train" else ("query", "gallery"):
+        files[part] = _pictures(place.folder / folders[part])
+        found = [re.match(r"(-1|\d{4})_c(\d)", name) for name in files[part]]
+        for name, match in zip(files[part], found):
+            if match is None:
+                raise ValueError(
+                    f"{place.folder / folders[part] / name} is not named as {place.manifest.title}'s "
+                    "pictures are (0002_c1s1_000451_03.jpg); remove or rename it"
+                )
+        numbers[part] = [(int(match[1]), int(match[2])) for match in found if match]
+    persons = sorted({person for part in numbers.values() for person, _ in part})
+    return Listing(
+        keys=tuple((person,) for person, _ in numbers[split]),
+        names=({person: f"{person:04d}" if person >= 0 else "-1" for person in persons},),
+        shared=True,
+        base=place.folder / folders[split],
+        paths=tuple(files[split]),
+        extra={
+            "person": [person for person, _ in numbers[split]],
+            "camera": [camera for _, camera in numbers[split]],
+        },
     )
 
 
@@ -467,6 +534,163 @@ def folder(path: Path, split: str) -> tuple[Listing, tuple[str, ...]]:
     return listing, (*("group", "subgroup")[: depth - 1], "class")
 
 
+def deepfashion(place: Place, split: str, protocol: str) -> Listing:
+    """In-shop with its tree, ids shared by all splits: category > product > variation.
+
+    As filename_parse.py of salesforce/hierarchicalContrastiveLearning has it: the category is the folder, so
+    MEN/Denim and WOMEN/Denim are one; 02_1_front.jpg is variation 02 of its product, whose folder is called
+    after the item.
+    """
+    listing = inshop(place, split, protocol)
+    lists = place.manifest.marks[0]
+    file = next(place.folder / name for name in lists if (place.folder / name).exists())
+    every = [_variation(row[0], file) for row in _table(file, 3, header=2)]
+    return replace(
+        listing,
+        keys=tuple(_variation(path, file) for path in listing.paths),
+        names=(
+            {category: category for category, _, _ in every},
+            {product: product[1] for _, product, _ in every},
+            {variation: "/".join(variation[1:]) for _, _, variation in every},
+        ),
+    )
+
+
+def _variation(path: str, file: Path) -> tuple[str, tuple[str, str], tuple[str, str, str]]:
+    """Category, product and variation of img/MEN/Denim/id_00000080/01_1_front.jpg: 'Denim', and this with
+    'id_00000080', and these with '01', so that equal numbers in other products are other variations.
+    """
+    parts = path.split("/")
+    number = re.match(r"(\d+)_", parts[-1])
+    if len(parts) < 4 or number is None:
+        raise ValueError(
+            f"{file}: {path} is not .../CATEGORY/PRODUCT/VV_V_view.jpg as In-shop's pictures are; "
+            "get it again"
+        )
+    return parts[-3], (parts[-3], parts[-2]), (parts[-3], parts[-2], number[1])
+
+
+def modelnet40(place: Place, split: str, protocol: str) -> Listing:
+    """CATEGORY/{train,test}/NAME_VVV.png or .jpg: NAME is the model, VVV the view. Category ids are shared by
+    train and test; the models of the two are different ones.
+    """
+    top, keys, paths, names = place.folder, [], [], {}
+    for category in _folders(top):
+        for part in ("train", "test"):
+            for picture in _pictures(top / category / part) if (top / category / part).is_dir() else ():
+                model = f"{category}/{picture.rpartition('_')[0]}"
+                if not picture.rpartition("_")[0]:
+                    raise ValueError(
+                        f"{top / category / part / picture} is not named MODEL_VIEW as MVCNN's renders are; "
+                        "remove or rename it"
+                    )
+                names[category, model] = model
+                if part == split:
+                    keys.append((category, (category, model)))
+                    paths.append(f"{category}/{part}/{picture}")
+    return Listing(
+        keys=tuple(keys),
+        names=({category: category for category, _ in names}, names),
+        shared=True,
+        base=top,
+        paths=tuple(paths),
+    )
+
+
+def inaturalist(place: Place, split: str, protocol: str) -> Listing:
+    """train2017.json or val2017.json name the pictures, GROUP/SPECIES/*.jpg; group is the super category.
+
+    The pictures lie where torchvision.datasets.INaturalist puts them (2017), or as unpacked
+    (train_val_images).
+    """
+    folders = place.manifest.marks[0]
+    base = next(place.folder / name for name in folders if (place.folder / name).exists())
+    parts = {}
+    for part, file in (("train", "train2017.json"), ("test", "val2017.json")):
+        try:
+            images = json.loads((place.folder / file).read_text(encoding="utf-8"))["images"]
+            parts[part] = [tuple(image["file_name"].split("/")[-3:]) for image in images]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{place.folder / file} is not iNaturalist's list: {error!r}; get it again"
+            ) from error
+        if wrong := [names for names in parts[part] if len(names) != 3]:
+            raise ValueError(
+                f"{place.folder / file}: {'/'.join(wrong[0])} is not GROUP/SPECIES/picture; get it again"
+            )
+    every = {names[:2] for part in parts.values() for names in part}
+    return Listing(
+        keys=tuple((group, (group, species)) for group, species, _ in parts[split]),
+        names=({group: group for group, _ in every}, {key: key[1] for key in every}),
+        shared=True,
+        base=base,
+        paths=tuple("/".join(names) for names in parts[split]),
+    )
+
+
+def imagenet(place: Place, split: str, protocol: str) -> Listing:
+    """train and val as torchvision.datasets.ImageFolder reads them; above the class, a super class from
+    WordNet.
+
+    The authors' code wants a list class > super class that was not released; see `superclasses` for ours.
+    """
+    from torchvision.datasets import ImageFolder
+
+    file = place.folder / "wordnet.is_a.txt"
+    classes = _folders(place.folder / "train")
+    above = superclasses([(parent, child) for parent, child in _table(file, 2)], classes)
+    part = place.folder / ("train" if split == "train" else "val")
+    samples = ImageFolder(str(part)).samples
+    found = [(Path(path).parent.name, Path(path).name) for path, _ in samples]
+    if unknown := sorted({name for name, _ in found} - set(classes)):
+        raise ValueError(f"{part / unknown[0]} is no class of {place.folder / 'train'}; remove it")
+    return Listing(
+        keys=tuple((above[name], (above[name], name)) for name, _ in found),
+        names=({above[name]: above[name] for name in classes}, {(above[n], n): n for n in classes}),
+        shared=True,
+        base=part,
+        paths=tuple(f"{name}/{picture}" for name, picture in found),
+    )
+
+
+def superclasses(is_a: Sequence[tuple[str, str]], classes: Sequence[str], least: int = 10) -> dict[str, str]:
+    """Class -> its super class: the ancestor in WordNet that covers the fewest of `classes`, but at least
+    `least`.
+
+    is_a: (parent, child), a graph without cycles in which a child may have several parents. Of ancestors that
+    cover equally many, the one farthest from the roots (longest path), then the smallest id. A class without
+    any such ancestor is its own super class. Our rule: that of arXiv:2204.13207 was not found.
+    """
+    parents: dict[str, set[str]] = {}
+    for parent, child in is_a:
+        parents.setdefault(child, set()).add(parent)
+    above: dict[str, frozenset[str]] = {}
+    depth: dict[str, int] = {}
+
+    def climb(node: str, path: tuple[str, ...]) -> None:
+        if node in path:
+            raise ValueError(f"wordnet.is_a.txt says that {node} is above itself; get it again")
+        if node not in above:
+            own = parents.get(node, set())
+            for parent in own:
+                climb(parent, (*path, node))
+            above[node] = frozenset(own).union(*(above[parent] for parent in own))
+            depth[node] = 1 + max((depth[parent] for parent in own), default=-1)
+
+    covered: Counter[str] = Counter()
+    for name in classes:
+        climb(name, ())
+        covered.update(above[name])
+    return {
+        name: min(
+            (node for node in above[name] if covered[node] >= least),
+            key=lambda node: (covered[node], -depth[node], node),
+            default=name,
+        )
+        for name in classes
+    }
+
+
 READERS: dict[str, Callable[[Place, str, str], Listing]] = {
     "mnist": mnist,
     "omniglot": omniglot,
@@ -474,9 +698,16 @@ READERS: dict[str, Callable[[Place, str, str], Listing]] = {
     "cifar100": cifar100,
     "cub": cub,
     "cub_100": cub_100,
+    "mini_imagenet": mini_imagenet,
     "cars": cars,
     "sop": sop,
     "inshop": inshop,
+    "deepfashion": deepfashion,
+    "modelnet40": modelnet40,
+    "inaturalist": inaturalist,
+    "imagenet": imagenet,
+    "market1501": person,
+    "dukemtmc": person,
 }
 """By the manifest's name."""
 
@@ -499,6 +730,35 @@ def _table(file: Path, columns: int, *, header: int = 0) -> list[list[str]]:
             )
         rows.append([*row[:-1], row[-1].strip()])
     return rows
+
+
+class ListMissing(FileNotFoundError):
+    """The pictures are there, but not the list that a protocol needs."""
+
+
+def _split(top: Path, split: str) -> list[tuple[str, str]]:
+    """(file name, class) per line of split/<split>.csv; one header line, further columns are passed over."""
+    file = top / "split" / f"{split}.csv"
+    if not file.exists():
+        raise ListMissing(
+            f"{file} is missing; protocol 'fewshot' needs the lists train.csv, val.csv and test.csv"
+        )
+    rows = []
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines()[1:], 2):
+        name, comma, rest = line.partition(",")
+        if not comma or not name.strip() or not rest.split(",")[0].strip():
+            raise ValueError(f"{file}, line {number}: {line[:80]!r} is not filename,label; get it again")
+        rows.append((name.strip(), rest.split(",")[0].strip()))
+    return rows
+
+
+def _disjoint(top: Path, parts: Mapping[str, set[str]]) -> None:
+    """ValueError when two lists of a few-shot split share a class."""
+    for a, b in (("train", "val"), ("train", "test"), ("val", "test")):
+        if both := sorted(parts[a] & parts[b]):
+            raise ValueError(
+                f"{top / 'split'}: class {both[0]!r} is in {a}.csv and in {b}.csv; get the lists again"
+            )
 
 
 def _folders(path: Path) -> list[str]:

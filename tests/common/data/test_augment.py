@@ -85,6 +85,44 @@ def test_uniform_equals_whole_number_arithmetic():
         assert row == want
 
 
+def test_a_further_view_is_a_generator_of_its_own():
+    index = torch.tensor([0, 5, 2**40 + 3])
+    assert torch.equal(counter.uniform(3, 7, index, 2, 4, view=0), counter.uniform(3, 7, index, 2, 4))
+    for view in (1, 2):
+        got = counter.uniform(3, 7, index, stream=2, n=4, view=view)
+        for i, row in zip(index.tolist(), got.tolist()):
+            start = counter.mix((i * counter.GAMMA + counter.key(3, 7, 2, view)) & MASK)
+            want = [(counter.mix((start + j * counter.GAMMA) & MASK) >> 40) / 2**24 for j in range(1, 5)]
+            assert row == want
+    n = 20_000
+    u = torch.cat([counter.uniform(0, 0, torch.arange(n), 0, 2, v) for v in (0, 1, 2)], 1).double()  # (n, 6)
+    assert (torch.corrcoef(u.T) - torch.eye(6)).abs().max() < 4.5 / math.sqrt(n)
+
+
+def test_view_0_draws_what_was_drawn_before_there_were_views():
+    """Draws of commit 4492e38, where Augment knew no views."""
+    index = torch.tensor([0, 7, 2**31])
+    for draw in (EVERYTHING.draw(index, 28, 28, 3, 5), EVERYTHING.draw(index, 28, 28, 3, 5, view=0)):
+        assert draw.window.tolist() == [[-3, 1, 24, 24], [5, 2, 24, 24], [4, 4, 24, 24]]
+        assert draw.flip.tolist() == [True, False, False]
+        assert draw.affine[:, 0].tolist() == [-19.08846616744995, 2.3866701126098633, 17.619013786315918]
+        assert draw.colour[:, 3].tolist() == [-0.09159819036722183, -0.27969038486480713, 0.1873575896024704]
+    windows = RESIZED.draw(index, 28, 28, 3, 5).window.tolist()
+    assert windows == [[12, 13, 13, 13], [6, 0, 22, 28], [0, 0, 26, 22]]
+
+
+@pytest.mark.parametrize("augment", [EVERYTHING, RESIZED], ids=["affine", "resized"])
+def test_views_of_a_picture_differ_in_every_draw(augment):
+    index = torch.arange(64)
+    first, second = (augment.draw(index, 28, 28, 3, 5, view) for view in (0, 1))
+    for name in ("window", "flip", "colour", "grey", *(["affine"] if augment is EVERYTHING else [])):
+        assert not torch.equal(getattr(first, name), getattr(second, name)), name
+    x = pictures(64)
+    images = [augment(x, index, 3, 5, view) for view in (0, 0, 1)]
+    assert torch.equal(images[0], images[1])
+    assert (images[0] != images[2]).flatten(1).any(1).all()
+
+
 def test_uniform_is_uniform_and_streams_are_independent():
     n = 20_000
     index = torch.arange(n)

@@ -2,6 +2,7 @@
 
 import csv
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -242,13 +243,93 @@ def test_folder(tmp_path):
             assert torch.equal(decode(file, 32), data.picture(i))
 
 
+def test_cub_has_a_few_shot_split_of_its_classes(tmp_path):
+    layouts.write("cub", tmp_path, size=32, **SIZES)
+    top = tmp_path / "CUB_200_2011"
+    known = {row[1] for row in table(top / "classes.txt")}
+    parts = []
+    for split in ("train", "val", "test"):
+        head, *rows = (top / "split" / f"{split}.csv").read_text().splitlines()
+        assert head.startswith("filename, label")
+        for row in rows:
+            assert (top / "images" / row.split(",")[1] / row.split(",")[0]).exists()
+        parts.append({row.split(",")[1] for row in rows})
+    assert set.union(*parts) == known
+    assert sum(map(len, parts)) == len(known)
+    assert all(int(name[:3]) <= 100 for name in parts[0])
+
+
+def test_mini_imagenet(tmp_path):
+    layouts.write("mini_imagenet", tmp_path, size=32, **SIZES)
+    top, seen = tmp_path / "mini_imagenet", set()
+    for split in ("train", "val", "test"):
+        data = drawn(split, 32)
+        head, *rows = (top / "split" / f"{split}.csv").read_text().splitlines()
+        assert head == "filename,label"
+        assert len(rows) == len(data)
+        labels = [row.split(",")[1] for row in rows]
+        assert [sorted(set(labels)).index(label) for label in labels] == data.label.tolist()
+        assert not seen & set(labels)
+        seen |= set(labels)
+        for i in (0, len(rows) - 1):
+            assert_like(decode(top / "images" / rows[i].split(",")[0], 32), data.picture(i))
+
+
+@pytest.mark.parametrize(
+    ("layout", "home"), [("market1501", "Market-1501-v15.09.15"), ("dukemtmc", "DukeMTMC-reID")]
+)
+def test_persons_before_cameras(tmp_path, layout, home):
+    """6 persons a split, 8 pictures each, two in a row before one camera; 'nobody' besides in the gallery."""
+    layouts.write(layout, tmp_path, size=24, **{**SIZES, "instances": 8})
+    folders = {"bounding_box_train": 48, "query": 24, "bounding_box_test": 24 + 48}
+    found: dict[str, list[tuple[int, int]]] = {}
+    for folder, count in folders.items():
+        files = sorted((tmp_path / home / folder).iterdir())
+        assert len(files) == count
+        named = [re.fullmatch(NAMES[layout], file.name) for file in files]
+        assert all(named), files[named.index(None)] if None in named else ""
+        found[folder] = [(int(m[1]), int(m[2])) for m in named if m]
+        for file in files:
+            with Image.open(file) as image:
+                assert image.size == (24, 48), "upright"
+    train, query, gallery = found.values()
+    assert {person for person, _ in train} == set(range(1, 7))
+    assert {person for person, _ in query} == set(range(7, 13))
+    assert len(set(query)) == len(query), "one query per person and camera"
+    nobody = [(person, camera) for person, camera in gallery if person not in range(7, 13)]
+    assert len(nobody) == 48
+    if layout == "market1501":
+        assert {person for person, _ in nobody} == {0, -1}
+    else:
+        alone = {person: {c for p, c in nobody if p == person} for person, _ in nobody}
+        assert len(alone) == 6
+        assert all(len(cameras) == 1 for cameras in alone.values())
+    for person, camera in query:
+        assert (person, camera) in gallery, "a picture before the same camera, which no score may count"
+        assert any(p == person and c != camera for p, c in gallery)
+
+
+def test_a_person_is_drawn_between_two_grey_strips(tmp_path):
+    layouts.write("market1501", tmp_path, size=32, **SIZES)
+    data = drawn("train", 32)
+    for i in (0, 5, len(data) - 1):
+        (file,) = (tmp_path / "Market-1501-v15.09.15/bounding_box_train").glob(f"*s1_{i:06d}_*.jpg")
+        assert int(file.name[:4]) == data.label[i] + 1
+        with Image.open(file) as image:
+            whole = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+        assert_like(whole[:, 16:48], data.picture(i))
+        assert whole[:, :12].float().std() < 2
+
+
+NAMES = {"market1501": r"(-1|\d{4})_c([1-6])s\d_\d{6}_\d\d\.jpg", "dukemtmc": r"(\d{4})_c([1-8])_f\d{7}\.jpg"}
 HOME = {"cub": "CUB_200_2011", "omniglot": "omniglot-py", "mnist": "MNIST"}
-HOME |= {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}
+HOME |= {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python", "mini_imagenet": "mini_imagenet"}
+HOME |= {"market1501": "Market-1501-v15.09.15", "dukemtmc": "DukeMTMC-reID"}
 
 
 @pytest.mark.parametrize("layout", layouts.LAYOUTS)
 def test_says_that_it_is_generated(layout, tmp_path):
-    sizes = {} if layout in ("mnist", "cifar10", "cifar100") else {**SIZES, "instances": 2}
+    sizes = {} if layout in ("mnist", "cifar10", "cifar100") else {**SIZES, "instances": 3}
     layouts.write(layout, tmp_path / "a" / "b", seed=5, **sizes)
     for place in {"", HOME.get(layout, "")}:
         note = (tmp_path / "a" / "b" / place / "EMBEDDED.txt").read_text().splitlines()
@@ -300,6 +381,7 @@ def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch):
         ("omniglot", {"size": 28}, "size is 28, but pictures of omniglot have 105 pixels"),
         ("inshop", {"instances": 1}, "instances is 1; inshop needs at least 2"),
         ("sop", {"kinds": 1}, "kinds is 1"),
+        ("market1501", {"instances": 2}, "instances is 2; market1501 needs at least 3"),
     ],
 )
 def test_refuses_what_does_not_fit(layout, wrong, said, tmp_path):

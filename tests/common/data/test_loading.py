@@ -94,6 +94,28 @@ def test_epoch_is_the_augmented_rows_of_the_sampler():
         assert torch.equal(images, AUGMENT(d.pixels[index], index, 4, 3))
 
 
+def test_views_are_versions_of_the_same_pictures(tmp_path):
+    d = resident()
+    sampler = ShuffleSampler(len(d), 8, seed=1)
+    for source in (d, on_disk(d, tmp_path)):
+        loader = Loader(source, AUGMENT)
+        plain = list(loader.epoch(sampler, seed=4, epoch=3))
+        for views in (1, 3):
+            for (one, _, index), (images, labels, rows) in zip(
+                plain, loader.epoch(sampler, seed=4, epoch=3, views=views), strict=True
+            ):
+                assert images.shape == (len(index), views, 3, 12, 12)
+                assert torch.equal(rows, index)
+                assert torch.equal(labels, d.labels[index])
+                assert torch.equal(images[:, 0], one)
+                for v in range(1, views):
+                    assert d.pixels is not None
+                    assert torch.equal(images[:, v], AUGMENT(d.pixels[index], index, 4, 3, v))
+                    assert (images[:, v] != images[:, v - 1]).flatten(1).any(1).all()
+    with pytest.raises(ValueError, match="views = 0"):
+        next(Loader(d, AUGMENT).epoch(sampler, seed=4, epoch=3, views=0))
+
+
 def test_epochs_and_seeds_differ_and_repeat():
     loader, sampler = Loader(resident(), AUGMENT), ShuffleSampler(30, 30, seed=1)
 

@@ -17,6 +17,7 @@ from scipy.io import savemat
 from torch import Tensor
 
 from common.data import MANIFESTS, Dataset, load
+from common.data.manifests import MINI_IMAGENET_CLASSES
 from common.data.readers import _unpickle
 
 REAL = os.environ.get("DATA_ROOT")
@@ -273,6 +274,56 @@ def test_inshop_query_and_gallery_share_the_ids(root, counts, list_at, images_at
     assert query.label.tolist() == [1, 0]
     assert gallery.label.tolist() == [0, 1]
     assert train.names == (("id_00000001",),)
+
+
+# --- Persons ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "top", "form"),
+    [
+        ("market1501", "Market-1501-v15.09.15", "{person}_c{camera}s1_000451_03.jpg"),
+        ("dukemtmc", "DukeMTMC-reID", "{person}_c{camera}_f0046182.jpg"),
+    ],
+)
+def test_persons_and_cameras_stand_in_the_names(root, counts, name, top, form):
+    def place(folder, *who):
+        for person, camera in who:
+            picture(root / top / folder / form.format(person=person, camera=camera))
+
+    place("bounding_box_train", ("0002", 1), ("0002", 3), ("0007", 6))
+    place("query", ("0003", 2), ("0010", 1))
+    place("bounding_box_test", ("0003", 2), ("0003", 4), ("0010", 5), ("0000", 1), ("-1", 3), ("-1", 4))
+    (root / top / "query/Thumbs.db").touch()  # as in the published archive
+    counts(name, retrieval={"train": (3, 2), "query": (2, 2), "gallery": (6, 4)})
+    train, query, gallery = (load(name, split, size=4) for split in ("train", "query", "gallery"))
+    assert train.label.tolist() == [0, 0, 1]
+    assert train.names == (("0002", "0007"),)
+    assert train.extra["person"].tolist() == [2, 2, 7]
+    assert train.extra["camera"].tolist() == [1, 3, 6]
+    assert query.extra["person"].tolist() == [3, 10]
+    assert query.names == gallery.names == (("-1", "0000", "0003", "0010"),)
+    assert sorted(zip(gallery.extra["person"].tolist(), gallery.extra["camera"].tolist())) == [
+        (-1, 3), (-1, 4), (0, 1), (3, 2), (3, 4), (10, 5)
+    ]  # fmt: skip
+    assert [query.names[0][i] for i in query.label.tolist()] == ["0003", "0010"]
+    picture(root / top / "query" / "someone.jpg")
+    with pytest.raises(ValueError, match=r"someone\.jpg is not named as .*'s pictures are"):
+        load(name, "gallery", size=4)
+
+
+def test_counts_of_the_published_person_sets_are_asserted(root):
+    assert MANIFESTS["market1501"].counts["retrieval"] == {
+        "train": (12_936, 751), "query": (3_368, 750), "gallery": (19_732, 752)
+    }  # fmt: skip
+    assert MANIFESTS["dukemtmc"].counts["retrieval"] == {
+        "train": (16_522, 702), "query": (2_228, 702), "gallery": (17_661, 1_110)
+    }  # fmt: skip
+    assert "withdrew" in MANIFESTS["dukemtmc"].manual
+    for folder in ("bounding_box_train", "query", "bounding_box_test"):
+        picture(root / "market1501" / folder / "0002_c1s1_000451_03.jpg")
+    with pytest.raises(ValueError, match="expected 12936 pictures of 751 classes, found 1 of 1"):
+        load("market1501", "train", size=4)
 
 
 # --- Omniglot, MNIST, CIFAR ------------------------------------------------------------------------------
@@ -539,9 +590,11 @@ def test_the_embedded_set_takes_the_place_of_any_other(root):
     assert train.names == test.names
 
 
-@pytest.mark.parametrize(
-    "layout", ["cub", "cars", "sop", "inshop", "omniglot", "mnist", "cifar10", "cifar100"]
-)
+BY_HAND = {"cub_100", "deepfashion", "modelnet40", "inaturalist", "imagenet"}
+"""Sets whose layouts are written by hand, here and in test_trees.py."""
+
+
+@pytest.mark.parametrize("layout", [name for name in MANIFESTS if name not in BY_HAND])
 def test_every_layout_of_the_writer_is_read(root, layout):
     layouts = pytest.importorskip("common.data.layouts")
     root.rmdir()
@@ -562,6 +615,75 @@ def test_the_writers_folder_layout_is_read(root):
     assert data.name == f"folder:{root}/own-embedded"
     assert len(load(data.name, "test", size=16)) == len(data)
     assert data.levels == ("group", "class")
+
+
+# --- Few-shot lists ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def birds(cub, counts):
+    """The few-shot split of FEAT on the three hand-written classes: file names without their folder."""
+    lines(
+        cub / "split/train.csv",
+        "filename, label, concept_label",
+        "a1.png,001.Alba,1,2",
+        "a2.png,001.Alba,1,2",
+    )
+    lines(cub / "split/val.csv", "filename, label, concept_label", "o1.png,101.Over,1", "o2.png,101.Over,1")
+    lines(cub / "split/test.csv", "filename, label, concept_label", "c1.png,100.Cent,3")
+    counts("cub", fewshot={"train": (2, 1), "val": (2, 1), "test": (1, 1)})
+    return cub
+
+
+def test_cub_few_shot_takes_the_classes_that_the_lists_name(birds):
+    found = {split: load("cub", split, size=4, protocol="fewshot") for split in ("train", "val", "test")}
+    assert {split: data.names for split, data in found.items()} == {
+        "train": (("001.Alba",),), "val": (("101.Over",),), "test": (("100.Cent",),),
+    }  # fmt: skip
+    assert [len(data) for data in found.values()] == [2, 2, 1]
+    paths = load("cub", "val", size=4, protocol="fewshot", resident=False).paths
+    assert [path.name for path in paths or ()] == ["o1.png", "o2.png"]
+
+
+def test_cub_few_shot_lists_that_are_missing_damaged_or_overlap(birds):
+    lines(birds / "split/test.csv", "filename, label", "c1.png,100.Cent", "o1.png,101.Over")
+    with pytest.raises(ValueError, match=r"'101.Over' is in val.csv and in test.csv"):
+        load("cub", "train", size=4, protocol="fewshot")
+    lines(birds / "split/test.csv", "filename, label", "c1.png;100.Cent")
+    with pytest.raises(ValueError, match=r"test.csv, line 2: 'c1.png;100.Cent' is not filename,label"):
+        load("cub", "train", size=4, protocol="fewshot")
+    lines(birds / "split/test.csv", "filename, label", "c1.png,100.Centaur")
+    with pytest.raises(ValueError, match=r"names class '100.Centaur', which classes.txt has not"):
+        load("cub", "test", size=4, protocol="fewshot")
+    (birds / "split/test.csv").unlink()
+    with pytest.raises(FileNotFoundError, match=r"test.csv is missing; protocol 'fewshot' needs the lists"):
+        load("cub", "train", size=4, protocol="fewshot")
+
+
+def test_mini_imagenet_reads_the_lists_and_knows_their_classes(root, counts):
+    top = root / "mini_imagenet"
+    classes = {"train": ["n01532829", "n01558993"]}
+    classes |= {split: text.split() for split, text in MINI_IMAGENET_CLASSES.items()}
+    assert [len(classes[split]) for split in ("val", "test")] == [16, 20]
+    assert not set(classes["val"]) & set(classes["test"])
+    for split, labels in classes.items():
+        for label in labels:
+            picture(top / "images" / f"{label}00000001.png", (7, 8, 9), size=(12, 9))
+        lines(top / f"split/{split}.csv", "filename,label", *(f"{w}00000001.png,{w}" for w in labels))
+    counts("mini_imagenet", fewshot={"train": (2, 2), "val": (16, 16), "test": (20, 20)})
+    for split, labels in classes.items():
+        data = load("mini_imagenet", split, size=4, protocol="fewshot")
+        assert data.names == (tuple(sorted(labels)),)
+        assert pixels(data).unique().tolist() == [7, 8, 9]
+    swapped = (top / "split/val.csv").read_text()
+    (top / "split/train.csv").write_text(swapped)
+    with pytest.raises(
+        ValueError, match=r"train\.csv is not the list of Ravi and Larochelle: class n01855672 is in it"
+    ):
+        load("mini_imagenet", "train", size=4, protocol="fewshot")
+    (top / "split/test.csv").write_text(swapped)
+    with pytest.raises(ValueError, match=r"test\.csv is not the list of Ravi and Larochelle"):
+        load("mini_imagenet", "test", size=4, protocol="fewshot")
 
 
 # --- Real data -------------------------------------------------------------------------------------------
