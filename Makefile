@@ -15,7 +15,7 @@ STAMP := .venv/.installed
 REPRODUCE = $(PY) -m common.reproduce $(1) $(if $(BUDGET),--budget $(BUDGET)) $(if $(TABLE),--table $(TABLE)) $(if $(SEEDS),--seeds $(SEEDS))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test check smoke reproduce reproduce-cgd tables gallery-cgd maps-cgd bench
+.PHONY: help setup test check smoke reproduce reproduce-cgd reproduce-hyperbolic tables gallery-cgd maps-cgd bench
 
 help: ## this list
 	@grep -hE '^[a-z%<>-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -43,15 +43,23 @@ check: $(STAMP) ## lint, types, import contracts, rendered tables equal their CS
 smoke: $(STAMP) ## one tiny run of every paper, seconds each
 	DATA=synthetic $(PY) -m cgd_retrieval.train smoke
 	$(PY) -m cgd_retrieval.evaluate runs/cgd_retrieval/smoke-s0/last.pt
+	DATA=synthetic $(PY) -m hyperbolic_embeddings.train smoke-uncertainty
+	$(PY) -m hyperbolic_embeddings.evaluate runs/hyperbolic_embeddings/smoke-uncertainty-s0/last.pt
+	DATA=synthetic $(PY) -m hyperbolic_embeddings.train smoke-fewshot
+	$(PY) -m hyperbolic_embeddings.evaluate runs/hyperbolic_embeddings/smoke-fewshot-s0/last.pt
 
-reproduce: reproduce-cgd ## every paper
+reproduce: reproduce-cgd reproduce-hyperbolic ## every paper
 
 reproduce-cgd: $(STAMP) ## train, measure and render CGD
 	$(call REPRODUCE,cgd_retrieval)
 
+reproduce-hyperbolic: $(STAMP) ## the same for Hyperbolic Image Embeddings
+	$(call REPRODUCE,hyperbolic_embeddings)
+
 tables: $(STAMP) ## render every table and figure from results/
 	$(PY) -m common.results render
 	$(PY) -m cgd_retrieval.figures
+	$(PY) -m hyperbolic_embeddings.figures
 
 gallery-cgd: $(STAMP) ## queries with their nearest neighbours, CHECKPOINT=runs/.../last.pt
 	$(PY) -m cgd_retrieval.evaluate $(or $(CHECKPOINT),runs/cgd_retrieval/omniglot-s0/last.pt) --export runs/cgd_retrieval/gallery.npz

@@ -23,9 +23,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from common import gallery
+from common import config, gallery, run
+from common.data.dataset import Dataset
 from common.metrics import episode_interval
 from common.results import Figure, Measured
 from hyperbolic_embeddings.fewshot.episodes import TEST_SEED, VAL_SEED, accuracies, draw
@@ -72,6 +73,16 @@ def measure(
         gallery.export(export, embedding=head.embed(z), dataset=pictures, protocol=protocol, crop=cfg.crop)
     selection = cfg.selection if checkpoint is not None and cfg.epochs else "last"
     return figures, Measured(pictures.name, split, selection)
+
+
+@torch.no_grad()
+def embedded(checkpoint: Path) -> tuple[FewShot, Tensor, Dataset]:
+    """(configuration, points x (N, D), test pictures) of a checkpoint, on the CPU."""
+    loaded = run.load_checkpoint(checkpoint, paper="hyperbolic_embeddings")
+    cfg = config.restore(FewShot, loaded["config"], checkpoint)
+    encoder, head = restored(cfg, loaded)
+    pictures = load(cfg, "test", cfg.resize)
+    return cfg, head.eval().embed(embed(encoder, cfg, pictures, torch.device("cpu"))), pictures
 
 
 def restored(cfg: FewShot, checkpoint: Mapping[str, Any] | None) -> tuple[nn.Module, ProtoHead]:

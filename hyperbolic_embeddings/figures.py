@@ -1,0 +1,137 @@
+"""Draw the figures of reproduce.md: `python -m hyperbolic_embeddings.figures`.
+
+From results/runs and from finished run folders below runs/; what is missing is said in one line each.
+
+    uncertainty-*.png    see uncertainty/figures.py
+    fewshot.png          20-way 1-shot accuracy of every head: mean, 95 % interval, each seed a dot
+    fewshot-disk.png     embeddings of unseen characters in the disk, by tangent PCA (the paper's Figure 6)
+    delta.png            delta_rel of pictures, features and clouds without any hierarchy
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import torch
+
+from common import config, plots, results
+from common.results.rows import only
+from hyperbolic_embeddings import projection
+from hyperbolic_embeddings.delta.evaluate import SPLIT
+from hyperbolic_embeddings.delta.tables import TABLES as DELTA
+from hyperbolic_embeddings.fewshot import evaluate as fewshot
+from hyperbolic_embeddings.fewshot.tables import TABLES as FEWSHOT
+from hyperbolic_embeddings.uncertainty import figures as uncertainty
+
+PAPER = "hyperbolic_embeddings"
+FOLDER = Path("results/figures") / PAPER
+
+CHARACTERS = 10
+"""Classes in fewshot-disk.png."""
+
+
+def main(argv: list[str]) -> None:
+    if argv:
+        raise ValueError(f"{' '.join(argv)}: this command takes no argument")
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    uncertainty.draw(FOLDER)
+    heads()
+    fewshot_disk()
+    relative_deltas()
+
+
+def heads() -> None:
+    """Every row of the table `fewshot` that is trained."""
+    (table,) = (t for t in FEWSHOT if t.name == "fewshot")
+    runs = only(
+        results.newest(results.load_runs(PAPER)), dataset="omniglot", split="test", metric="20way-1shot"
+    )
+    found = {
+        row.label: only(runs, preset=row.preset, overrides=results.canonical(row.overrides))["value"].tolist()
+        for row in table.rows
+        if row.train and row.overrides.get("epochs") != 0
+    }
+    found = {label: values for label, values in found.items() if values}
+    if not found:
+        print("no rows of the few-shot heads yet; run make reproduce-hyperbolic TABLE=fewshot")
+        return
+    path = FOLDER / "fewshot.png"
+    plots.bars(
+        list(found),
+        [sum(v) / len(v) for v in found.values()],
+        [plots.student_half_width(v) if len(v) > 1 else math.nan for v in found.values()],
+        path,
+        "20-way 1-shot accuracy",
+        points=list(found.values()),
+        groups=[label.split(",")[0] for label in found],
+        percent=True,
+    )
+    print(path)
+
+
+def newest_fewshot(runs: Path = Path("runs")) -> Path | None:
+    """Checkpoint of the hyperbolic few-shot run on drawings that finished last; real before generated."""
+    found = []
+    for done in (runs / PAPER).glob("omniglot-*/done.json"):
+        cfg = json.loads(done.read_text())["config"]
+        if cfg.get("geometry") == "hyperbolic" and cfg["epochs"]:
+            found.append((cfg["data"] != "embedded", done.stat().st_mtime, done.with_name("last.pt")))
+    return max(found)[2] if found else None
+
+
+def fewshot_disk() -> None:
+    """CHARACTERS test classes, spread over the test set, in the ball's tangent plane at their mean."""
+    checkpoint = newest_fewshot()
+    if checkpoint is None:
+        print("no finished hyperbolic few-shot run; run make reproduce-hyperbolic")
+        return
+    cfg, x, pictures = fewshot.embedded(checkpoint)
+    kinds = torch.linspace(0, pictures.classes - 1, CHARACTERS).long()
+    own = torch.isin(pictures.label, kinds)
+    y, kept = projection.tangent_pca(x[own], cfg.c)
+    names = [pictures.names[-1][i] for i in pictures.label[own].tolist()]
+    path = FOLDER / "fewshot-disk.png"
+    title = f"{CHARACTERS} unseen characters, {kept:.0%} of the squared distance kept"
+    plots.poincare_disk(y.numpy(), names, path, cfg.c, title=title)
+    print(path)
+
+
+def relative_deltas() -> None:
+    """Every row of the mini delta tables, beside the Gaussian cloud of its own spectrum."""
+    runs = results.newest(results.load_runs(PAPER))
+    labels, values, groups = [], [], []
+    for table in DELTA:
+        if table.budget != "mini":
+            continue
+        for row in table.rows:
+            own = only(
+                runs, preset=row.preset, overrides=results.canonical(row.overrides), split=SPLIT,
+                dataset=table.dataset,
+            )  # fmt: skip
+            where = table.dataset if row.label.startswith(("pixels", "ResNet")) else "no pictures"
+            for metric, what in (("delta_rel", ""), ("null_spectrum", ", Gaussian of its spectrum")):
+                found = only(own, metric=metric)["value"].tolist()
+                if found:
+                    labels.append(f"{row.label}{what}")
+                    values.append(found)
+                    groups.append(where)
+    if not labels:
+        print("no rows of the delta tables yet; run make reproduce-hyperbolic TABLE=delta-mnist")
+        return
+    path = FOLDER / "delta.png"
+    plots.bars(
+        labels,
+        [sum(v) / len(v) for v in values],
+        [plots.student_half_width(v) if len(v) > 1 else math.nan for v in values],
+        path,
+        "delta_rel of 500 points",
+        points=values,
+        groups=groups,
+    )
+    print(path)
+
+
+if __name__ == "__main__":
+    config.command(main)
