@@ -1,4 +1,4 @@
-"""Stored episodes: which pictures each validation or test episode holds, and the accuracies on them.
+"""Stored episodes of Tables 3 and 4: which pictures each one holds, and the accuracies on them.
 
     symbol   shape                 meaning
     E        ()                    episodes

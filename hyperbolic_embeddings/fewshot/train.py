@@ -151,8 +151,9 @@ def check(cfg: FewShot) -> None:
         raise ValueError(f"--epochs {cfg.epochs}: give 0 or more")
     if not 0 <= cfg.val_share < 1:
         raise ValueError(f"--val-share {cfg.val_share}: give a share from 0 up to, but not including, 1")
-    if not cfg.lr > 0:
-        raise ValueError(f"--lr {cfg.lr}: give a learning rate above 0")
+    for name in ("lr", "c", "temperature"):
+        if not 0 < getattr(cfg, name) < math.inf:
+            raise ValueError(f"--{name} {getattr(cfg, name)}: give a finite number above 0")
     if cfg.channels not in (1, 3):
         raise ValueError(f"--channels {cfg.channels}: give 1 (grey) or 3 (colour)")
 

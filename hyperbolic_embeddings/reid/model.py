@@ -1,4 +1,4 @@
-"""Network of the re-identification experiment, Section 5.3 of the paper (arXiv:1904.02239v2; recalled).
+"""Network of the re-identification experiment, Table 5 (Section 5.3 of arXiv:1904.02239v2, recalled).
 
     symbol   shape          meaning
     z        (B, D)         embedding: one linear layer after the global average pool; what is searched with

@@ -181,7 +181,7 @@ BAD = [
     (["--val-share", "1"], ValueError, "--val-share 1.0"),
     (["--lr", "0"], ValueError, "--lr 0.0"),
     (["--channels", "2"], ValueError, "--channels 2: give 1"),
-    (["--c", "0"], ValueError, "c = 0.0: the curvature is -c, give a number above 0"),
+    (["--c", "0"], ValueError, "--c 0.0: give a finite number above 0"),
     (["--test-query", "20"], ValueError, r"shot \+ query = 1 \+ 20 = 21"),
     (["--backbone", "resnet12"], ValueError, "DropBlock of size 5 does not fit"),
     (["--lr", "1e30"], FloatingPointError, "the loss was not finite at step"),
