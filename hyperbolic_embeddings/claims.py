@@ -1,7 +1,7 @@
 """The paper's claims, and the findings that no table of the paper controls for, with their verdicts.
 
 `python -m hyperbolic_embeddings.claims` prints them as JSON for `common.results`. C1 to C9 are the paper's
-claims, F1 to F5 the controls (reproduce.md says what each is); every comparison is paired over seeds and its
+claims, F1 to F9 the controls (reproduce.md says what each is); every comparison is paired over seeds and its
 verdict is that of the 95 % Student interval.
 """
 

@@ -93,13 +93,13 @@ def fewshot_disk() -> None:
     y, kept = projection.tangent_pca(x[own], cfg.c)
     names = [pictures.names[-1][i] for i in pictures.label[own].tolist()]
     path = FOLDER / "fewshot-disk.png"
-    title = f"{CHARACTERS} unseen characters, {kept:.0%} of the squared distance kept"
+    title = f"{CHARACTERS} unseen characters, {kept:.0%} kept"
     plots.poincare_disk(y.numpy(), names, path, cfg.c, title=title)
     print(path)
 
 
 def relative_deltas() -> None:
-    """Every row of the mini delta tables, beside the Gaussian cloud of its own spectrum."""
+    """Every row of the mini delta tables, pictures and features beside a Gaussian cloud of their spectrum."""
     runs = results.newest(results.load_runs(PAPER))
     labels, values, groups = [], [], []
     for table in DELTA:
@@ -111,10 +111,11 @@ def relative_deltas() -> None:
                 dataset=table.dataset,
             )  # fmt: skip
             where = table.dataset if row.label.startswith(("pixels", "ResNet")) else "no pictures"
-            for metric, what in (("delta_rel", ""), ("null_spectrum", ", Gaussian of its spectrum")):
+            name = row.label.replace("ResNet34, random weights", "untrained").replace("cloud ", "")
+            for metric, label in (("delta_rel", name), ("null_spectrum", "its Gaussian")):
                 found = only(own, metric=metric)["value"].tolist()
                 if found:
-                    labels.append(f"{row.label}{what}")
+                    labels.append(label.replace("hyperbolic disk, radius 12.2", "disk"))
                     values.append(found)
                     groups.append(where)
     if not labels:

@@ -58,7 +58,7 @@ def test_every_target_is_a_published_row():
     assert targets <= known
 
 
-def test_published_settings_are_the_dossiers():
+def test_published_settings_are_the_authors():
     for cfg in (CUB, CARS, SOP, INSHOP):
         assert (cfg.size, cfg.enlarged, cfg.dim, cfg.margin, cfg.temperature, cfg.lr) == (
             224, 252, 1536, 0.1, 0.5, 1e-4,

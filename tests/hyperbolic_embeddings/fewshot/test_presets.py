@@ -41,7 +41,7 @@ def test_every_preset_is_read_from_the_command_line_and_can_be_trained(preset):
     check(cfg)
 
 
-# Dossier c.2, c.3: shot, way, lr, step, gamma, c, dim of the authors' eight configurations.
+# configs/mini and configs/birds of the authors' code: shot, way, lr, step, gamma, c, dim.
 PUBLISHED = {
     "mini-imagenet-conv4-1shot": ("conv4", 1, 30, 0.005, 80, 0.5, 0.01, 1600),
     "mini-imagenet-conv4-5shot": ("conv4", 5, 20, 0.005, 60, 0.8, 0.005, 1600),

@@ -60,13 +60,13 @@ def norm(a):
 
 
 def naive_exp0(u, c):
-    """Dossier b.3."""
+    """exp_0 as printed."""
     r = math.sqrt(c) * norm(u)
     return [math.tanh(r) * i / r for i in u]
 
 
 def naive_logit(x, p_free, a_free, c):
-    """Dossier b.6, loops over coordinates: v_k with p_k = exp_0(p'), a_k = (1 - c|p|^2) a'."""
+    """As printed, loops over coordinates: v_k with p_k = exp_0(p'), a_k = (1 - c|p|^2) a'."""
     p = naive_exp0(p_free, c)
     a = [(1 - c * dot(p, p)) * i for i in a_free]
     minus = [-i for i in p]
@@ -107,7 +107,7 @@ def test_as_c_vanishes_the_head_is_linear(x):
 def test_the_distance_is_twice_the_norm_up_to_the_cap(c, mode):
     """Finding F1, and the atom that the projection makes."""
     net = network(c=c, mode=mode)
-    start = {1.0: 3.800, 0.05: 16.995, 0.01: 38.002}[c]  # dossier b.7
+    start = {1.0: 3.800, 0.05: 16.995, 0.01: 38.002}[c]  # artanh(0.999) / sqrt(c)
     assert net.cap == pytest.approx(start, abs=1e-3)
     lengths = torch.tensor([0.01, 0.3, 0.99, 0.9999, 1.0001, 1.5, 40.0]) * net.cap
     turn = torch.linspace(0, 6, 7)

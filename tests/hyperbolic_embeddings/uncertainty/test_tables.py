@@ -40,7 +40,7 @@ def test_every_field_says_where_its_default_comes_from():
             assert isinstance(help_, ast.Expr), ast.unparse(field)
 
 
-def test_the_published_setting_is_the_dossiers():
+def test_the_published_setting_is_the_authors():
     cfg = PRESETS["mnist-hyperbolic"][1]
     assert (cfg.batch, cfg.epochs, cfg.epoch_steps, cfg.lr) == (64, 10, 0, 1e-3)
     assert (cfg.mean, cfg.std, cfg.c, cfg.dim, cfg.clip) == (0.1307, 0.3081, 0.05, 2, 0)
