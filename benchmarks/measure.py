@@ -1,10 +1,11 @@
 """Time and peak memory of contenders that do the same work.
 
 Seconds: the least of several rounds, all contenders of a case in turn within one process, so that a busy
-moment of the machine hits them alike. Memory: each contender once in a fresh process, after a run at the
-smallest size (which loads its libraries): the highest resident size during the call, less the resident size
-before it. The inputs are not counted, the result is. On Linux the kernel's high-water mark is reset before
-the call; elsewhere it cannot be, and the number is a lower bound.
+moment of the machine hits them alike; a fast one runs again until its turn is over. Memory: each contender
+once in a fresh process, after a run at the smallest size (which loads its libraries): the highest resident
+size during the call, less the resident size before it. The inputs are not counted, the result is. On Linux
+the kernel's high-water mark is reset before the call; elsewhere it cannot be, and the number is a lower
+bound.
 """
 
 from __future__ import annotations
@@ -65,6 +66,10 @@ class Measured:
     value: float | None = None
 
 
+TURN = 0.3
+"""Seconds of a contender's turn, if it needs no more for one run."""
+
+
 def measure(topic: Callable[[str], list[Case]], scale: str, case: int, rounds: int) -> list[Measured]:
     """All contenders of case number `case` of the topic. Raises ValueError when one disagrees with ours."""
     contenders = topic(scale)[case].build()
@@ -72,10 +77,13 @@ def measure(topic: Callable[[str], list[Case]], scale: str, case: int, rounds: i
     values: list[float | None] = [None] * len(contenders)
     for _ in range(rounds):
         for i, contender in enumerate(contenders):
-            if not contender.missing:
+            begin = time.perf_counter()
+            while not contender.missing:
                 start = time.perf_counter()
                 values[i] = contender.run()
-                seconds[i] = min(seconds[i], time.perf_counter() - start)
+                seconds[i] = min(seconds[i], (end := time.perf_counter()) - start)
+                if end - begin > TURN:
+                    break
     tolerance = topic(scale)[case].tolerance
     for contender, value in zip(contenders, values):
         if value is not None and values[0] is not None and not abs(value - values[0]) <= tolerance:

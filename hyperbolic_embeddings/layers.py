@@ -47,6 +47,8 @@ from hyperbolic_embeddings.poincare import mobius_add, mobius_matvec, project, r
 
 OFFSET_CAP = 9.0
 """tanh(9) is 1 in float32: at sqrt(c) r = 9 a hyperplane of the HNN++ form touches the boundary."""
+SHORTEST = 1e-12
+"""Least length that a normal is divided by: float32 still holds the inverse of its square."""
 
 
 @island
@@ -78,7 +80,7 @@ def _mlr_logits(
 ) -> Tensor:
     """factor: lambda_p / sqrt(c) (K, 1) for a in the tangent space at p; 2 / sqrt(c) for a free a'."""
     tx, gp, n = radius("x", x, s), gap(tp), norm("a", a)  # (B, 1), (K, 1), (K, 1)
-    inverse = 1 / torch.where(n > 0, n, 1)
+    inverse = 1 / n.clamp_min(SHORTEST)
     pa = row_dot(p, a) * inverse
     scale = (factor * n).squeeze(1)  # (K,)
     if not released:
@@ -114,7 +116,7 @@ def _hnn_logits(x: Tensor, z: Tensor, r: Tensor, c: float | Tensor) -> Tensor:
     """
     s, n = root(c), norm("z", z)
     t = 2 * (s * r[:, None]).clamp(-OFFSET_CAP, OFFSET_CAP)
-    w = scale_rows(z, 2 * s * t.cosh() / torch.where(n > 0, n, 1))
+    w = scale_rows(z, 2 * s * t.cosh() / n.clamp_min(SHORTEST))
     return _hyperplane_logits(x, radius("x", x, s), w, t.sinh(), (2 / s * n).squeeze(1))
 
 
