@@ -15,7 +15,7 @@ STAMP := .venv/.installed
 REPRODUCE = $(PY) -m common.reproduce $(1) $(if $(BUDGET),--budget $(BUDGET)) $(if $(TABLE),--table $(TABLE)) $(if $(SEEDS),--seeds $(SEEDS))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test check smoke reproduce reproduce-cgd reproduce-hyperbolic tables gallery-cgd maps-cgd bench
+.PHONY: help setup test check smoke reproduce reproduce-cgd reproduce-hyperbolic reproduce-hierarchical reproduce-instance tables gallery-cgd maps-cgd bench
 
 help: ## this list
 	@grep -hE '^[a-z%<>-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -47,8 +47,12 @@ smoke: $(STAMP) ## one tiny run of every paper, seconds each
 	$(PY) -m hyperbolic_embeddings.evaluate runs/hyperbolic_embeddings/smoke-uncertainty-s0/last.pt
 	DATA=synthetic $(PY) -m hyperbolic_embeddings.train smoke-fewshot
 	$(PY) -m hyperbolic_embeddings.evaluate runs/hyperbolic_embeddings/smoke-fewshot-s0/last.pt
+	DATA=synthetic $(PY) -m hierarchical_multilabel.train smoke
+	$(PY) -m hierarchical_multilabel.evaluate runs/hierarchical_multilabel/smoke-s0/last.pt
+	DATA=synthetic $(PY) -m instance_discrimination.train smoke
+	$(PY) -m instance_discrimination.evaluate runs/instance_discrimination/smoke-s0/last.pt
 
-reproduce: reproduce-cgd reproduce-hyperbolic ## every paper
+reproduce: reproduce-cgd reproduce-hyperbolic reproduce-hierarchical reproduce-instance ## every paper
 
 reproduce-cgd: $(STAMP) ## train, measure and render CGD
 	$(call REPRODUCE,cgd_retrieval)
@@ -56,10 +60,18 @@ reproduce-cgd: $(STAMP) ## train, measure and render CGD
 reproduce-hyperbolic: $(STAMP) ## the same for Hyperbolic Image Embeddings
 	$(call REPRODUCE,hyperbolic_embeddings)
 
+reproduce-hierarchical: $(STAMP) ## the same for Use All The Labels (HiMulConE)
+	$(call REPRODUCE,hierarchical_multilabel)
+
+reproduce-instance: $(STAMP) ## the same for Non-Parametric Instance Discrimination
+	$(call REPRODUCE,instance_discrimination)
+
 tables: $(STAMP) ## render every table and figure from results/
 	$(PY) -m common.results render
 	$(PY) -m cgd_retrieval.figures
 	$(PY) -m hyperbolic_embeddings.figures
+	$(PY) -m hierarchical_multilabel.figures
+	$(PY) -m instance_discrimination.figures
 
 gallery-cgd: $(STAMP) ## queries with their nearest neighbours, CHECKPOINT=runs/.../last.pt
 	$(PY) -m cgd_retrieval.evaluate $(or $(CHECKPOINT),runs/cgd_retrieval/omniglot-s0/last.pt) --export runs/cgd_retrieval/gallery.npz

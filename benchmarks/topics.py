@@ -11,6 +11,7 @@ from collections.abc import Callable
 import torch
 from torch.nn.functional import normalize
 
+from benchmarks import hierarchical, hyperbolic, instance
 from benchmarks.measure import Case, Contender
 from common.metrics import gromov_delta, recall_at_k
 
@@ -116,4 +117,22 @@ def _delta(n: int) -> list[Contender]:
     ]
 
 
-TOPICS: dict[str, Callable[[str], list[Case]]] = {"recall": recall, "delta": delta}
+def delta_scaling(scale: str) -> list[Case]:
+    """Ours alone, at sizes whose cube no machine holds: time grows as n^3, memory as n^2."""
+    sizes = {"tiny": [40], "small": [300, 600], "full": [1250, 2500, 5000]}[scale]
+    return [
+        Case(title=f"Gromov delta, ours, n = {n}", build=lambda n=n: _delta(n)[:2], tolerance=1e-5)
+        for n in sizes
+    ]
+
+
+TOPICS: dict[str, Callable[[str], list[Case]]] = {
+    "recall": recall,
+    "delta": delta,
+    "delta-scaling": delta_scaling,
+    "knn": instance.knn,
+    "nce": instance.nce,
+    "hierarchical": hierarchical.levels,
+    "poincare": hyperbolic.distance,
+    "poincare-mlr": hyperbolic.mlr,
+}

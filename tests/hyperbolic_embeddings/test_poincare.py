@@ -257,7 +257,7 @@ def test_released_equals_the_printed_formulas_where_its_constants_rule():
     [(1.0, 7.600, 12.205, 15.201), (0.05, 33.990, 54.581, 67.980), (0.01, 76.004, 122.047, 152.008)],
 )
 def test_released_distances_end_where_those_of_the_authors_end(c, radius, cap, antipodal):
-    """The table of dossier b.7: what the constants do to points at the projection radius, in float32."""
+    """What the constants do to points at the projection radius, in float32."""
     x = project(100 * directions(1, 8, dtype=torch.float32) / c**0.5, c)
     assert distance0(x, c).item() == pytest.approx(radius, abs=2e-3 / c**0.5)
     assert distance0(x, c, "released").item() == pytest.approx(radius, abs=2e-3 / c**0.5)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from common.metrics import knn_predict
+from common.metrics import knn_predict, neighbours
 
 
 def naive(train, labels, query, k, temperature, classes) -> torch.Tensor:
@@ -32,6 +32,57 @@ def test_is_its_definition(data, k, temperature, chunk):
     got = knn_predict(train, labels, query, k, temperature, 9, chunk=chunk)
     assert got.dtype == torch.int64
     assert torch.equal(got, naive(train, labels, query, k, temperature, 9))
+
+
+@pytest.mark.parametrize(("k", "rows"), [(1, 9), (5, 33), (20, 50), (60, 50), (100, 7)])
+def test_blocks_of_rows_do_not_matter(data, monkeypatch, k, rows):
+    """The k nearest are merged over blocks of training rows, also blocks of fewer than k."""
+    train, labels, query = data
+    monkeypatch.setattr(neighbours, "ROWS_BLOCK", rows)
+    monkeypatch.setattr(neighbours, "VOTE_BLOCK", 11)
+    expected = naive(train, labels, query, k, 0.2, 7)
+    assert torch.equal(knn_predict(train, labels, query, k, 0.2, 7, chunk=4), expected)
+
+
+@pytest.mark.parametrize("k", [1, 3, 40])
+@pytest.mark.parametrize("n", [40, 639, 640, 641, 5003])
+@pytest.mark.parametrize("ties", [False, True])
+def test_the_largest_are_found_by_groups(k, n, ties):
+    """Several levels of groups of 8, columns in no group, and equal values: the same values as a sort."""
+    g = torch.Generator().manual_seed(n + k)
+    s = torch.randint(9, (20, n), generator=g).double() if ties else torch.randn(20, n, generator=g)
+    for rows in (s, s.sort(1).values, s.sort(1, descending=True).values):
+        values, columns = neighbours._largest(rows, k)
+        assert torch.equal(
+            values.sort(1, descending=True).values, rows.sort(1, descending=True).values[:, :k]
+        )
+        assert torch.equal(rows.gather(1, columns), values)
+        assert (columns.sort(1).values.diff(dim=1) > 0).all()
+
+
+@pytest.mark.parametrize(("k", "temperature"), [(1, 0.07), (20, 0.5), (100, 1.0)])
+def test_the_engine_does_not_matter(data, k, temperature):
+    """faiss finds the same neighbours, and its own settings are as before afterwards."""
+    faiss = pytest.importorskip("faiss")
+    train, labels, query = data
+    if train.dtype == torch.float64:
+        with pytest.raises(ValueError, match=r"searches float32 rows on the CPU, these are torch\.float64"):
+            knn_predict(train, labels, query, k, temperature, 9, engine="faiss")
+        return
+    cvar = faiss.cvar
+    before = cvar.distance_compute_blas_query_bs, cvar.distance_compute_blas_database_bs
+    got = knn_predict(train, labels, query, k, temperature, 9, engine="faiss")
+    assert torch.equal(got, naive(train, labels, query, k, temperature, 9))
+    assert before == (cvar.distance_compute_blas_query_bs, cvar.distance_compute_blas_database_bs)
+
+
+def test_an_engine_that_is_not_there_is_named(data, monkeypatch):
+    train, labels, query = (x.float() if x.is_floating_point() else x for x in data)
+    monkeypatch.setattr(neighbours.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match="pip install faiss-cpu, or use 'torch'"):
+        knn_predict(train, labels, query, 3, 0.1, 7, engine="faiss")
+    with pytest.raises(ValueError, match="engine is 'flat'; choose 'torch' or 'faiss'"):
+        knn_predict(train, labels, query, 3, 0.1, 7, engine="flat")
 
 
 def test_the_reference_has_teeth(data):
