@@ -26,7 +26,12 @@ SMOKE = PRESETS["smoke"][1]
 
 
 def command(*words: str, cwd: Path) -> subprocess.Popen:
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "DATA": "auto", "OMP_NUM_THREADS": "1"}
+    env = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "DATA": "auto",
+        "OMP_NUM_THREADS": str(torch.get_num_threads()),
+    }
     return subprocess.Popen(
         [sys.executable, "-m", *words],
         cwd=cwd,
