@@ -189,7 +189,7 @@ CUB_100 = replace(
     c=0.05,
     way=20,
     query=5,
-    epochs=30,
+    epochs=12,
     epoch_episodes=50,
     lr=1e-3,
     schedule="cosine",
@@ -235,7 +235,7 @@ PRESETS: dict[str, tuple[str, FewShot]] = {
         "mini: the same with 300 episodes, for the default target",
         replace(OMNIGLOT, epochs=3),
     ),
-    "cub-100-protonet": ("mini: 100 classes of CUB at 64 pixels, Conv4", CUB_100),
+    "cub-100-protonet": ("mini: 100 classes of CUB at 64 pixels, Conv4, 600 episodes of 20 ways", CUB_100),
     "smoke-fewshot": (
         "seconds, generated drawings, no claim",
         replace(
