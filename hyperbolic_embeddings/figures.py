@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from common import config, plots, results
+from common import config, data, plots, results
 from common.results.rows import only
 from hyperbolic_embeddings import projection
 from hyperbolic_embeddings.delta.evaluate import SPLIT
@@ -87,7 +87,11 @@ def fewshot_disk() -> None:
     if checkpoint is None:
         print("no finished hyperbolic few-shot run; run make reproduce-hyperbolic")
         return
-    cfg, x, pictures = fewshot.embedded(checkpoint)
+    try:
+        cfg, x, pictures = fewshot.embedded(checkpoint)
+    except data.DataMissing:
+        print(f"{checkpoint.parent}: its data are not here, so its picture stays as it is")
+        return
     kinds = torch.linspace(0, pictures.classes - 1, CHARACTERS).long()
     own = torch.isin(pictures.label, kinds)
     y, kept = projection.tangent_pca(x[own], cfg.c)

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common import config, plots, results, run
+from common import config, data, plots, results, run
 from common.data.dataset import Dataset
 from common.results.tables import is_embedded
 from hyperbolic_embeddings.projection import tangent_pca
@@ -53,9 +53,12 @@ def draw(folder: Path, runs: Path = Path("runs")) -> None:
                 f"run python -m {PAPER}.train mnist-{head}"
             )
             continue
-        histogram(checkpoint, folder)
-        if head == "hyperbolic":
-            disk(checkpoint, folder)
+        try:
+            histogram(checkpoint, folder)
+            if head == "hyperbolic":
+                disk(checkpoint, folder)
+        except data.DataMissing:
+            print(f"{checkpoint.parent}: its data are not here, so its pictures stay as they are")
     curves(folder)
 
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from common import results
-from common.data import embedded
+from common.data import DataMissing, embedded
 from common.results.rows import COLUMNS
 from hyperbolic_embeddings import claims, evaluate, figures, train
 from hyperbolic_embeddings.presets import PRESETS
@@ -141,6 +141,14 @@ def test_figures_of_rows_and_runs(place, capsys, monkeypatch):
     for name in ("fewshot.png", "fewshot-disk.png", "delta.png"):
         with Image.open(figures.FOLDER / name) as image:
             assert image.convert("L").getextrema()[0] < 100, "there is ink on it"
+
+    def missing(checkpoint):
+        raise DataMissing("omniglot is not here")
+
+    monkeypatch.setattr(figures.fewshot, "embedded", missing)
+    capsys.readouterr()
+    figures.main([])
+    assert capsys.readouterr().out.count("its data are not here, so its picture stays as it is") == 1
 
 
 # --- The page -----------------------------------------------------------------------------------------------
