@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from cgd_retrieval.presets import (
@@ -15,6 +16,7 @@ from cgd_retrieval.presets import (
     RANKINGS,
     TRICKS,
 )
+from common import config
 from common.plan import Column, Plan, Row, Table
 
 RECALL = tuple(Column(metric=f"recall@{k}", label=f"R@{k}") for k in (1, 2, 4, 8))
@@ -37,9 +39,7 @@ MINUTES = 1.6
 """Of one core for one seed of an Omniglot row."""
 
 
-def changes(preset: str, **fields: Any) -> dict[str, Any]:
-    """The fields that differ from the preset: a row is named by its overrides alone."""
-    return {k: v for k, v in sorted(fields.items()) if getattr(PRESETS[preset][1], k) != v}
+changes = partial(config.changes, PRESETS)
 
 
 def omniglot(label: str, **fields: Any) -> Row:

@@ -27,6 +27,11 @@ def parse(presets: Mapping[str, tuple[str, C]], argv: list[str], prog: str | Non
     return argv[0], tyro.extras.overridable_config_cli(dict(presets), args=argv, prog=prog)
 
 
+def changes(presets: Mapping[str, tuple[str, Any]], preset: str, **fields: Any) -> dict[str, Any]:
+    """Those of the fields that differ from the preset: a row of a table is named by its overrides alone."""
+    return {k: v for k, v in sorted(fields.items()) if getattr(presets[preset][1], k) != v}
+
+
 def overrides(presets: Mapping[str, tuple[str, C]], preset: str, cfg: C) -> dict[str, Any]:
     """The fields of cfg that differ from the preset, without the seed: what a results row and a run folder
     are named by.

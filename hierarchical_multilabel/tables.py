@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
+from common import config
 from common.plan import Column, Plan, Row, Table
 from hierarchical_multilabel.presets import HIERARCHICAL, OMNIGLOT, PRESETS
 
@@ -73,9 +75,7 @@ CONSTRAINT = (
 )
 
 
-def changes(preset: str, **fields: Any) -> dict[str, Any]:
-    """The fields that differ from the preset: a row is named by its overrides alone."""
-    return {k: v for k, v in sorted(fields.items()) if getattr(PRESETS[preset][1], k) != v}
+changes = partial(config.changes, PRESETS)
 
 
 def row(label: str, preset: str, minutes: float = MINUTES, target: str = "", **fields: Any) -> Row:

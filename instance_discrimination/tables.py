@@ -7,8 +7,10 @@ budgets.
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
+from common import config
 from common.plan import Column, Plan, Row, Table
 from instance_discrimination.presets import (
     COST_SIZES,
@@ -55,9 +57,7 @@ def minutes(images: int = MINI.images, epochs: int = MINI.epochs, measuring: flo
     return round(images * epochs / PACE / 60 + measuring, 1)
 
 
-def changes(preset: str, **fields: Any) -> dict[str, Any]:
-    """The fields that differ from the preset: a row is named by its overrides alone."""
-    return {k: v for k, v in sorted(fields.items()) if getattr(PRESETS[preset][1], k) != v}
+changes = partial(config.changes, PRESETS)
 
 
 def row(label: str, preset: str, minutes: float, target: str = "", baseline: str = "", **fields: Any) -> Row:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
+from common import config
 from common.plan import Column, Row, Table
 from hyperbolic_embeddings.delta.evaluate import SPLIT
 from hyperbolic_embeddings.delta.presets import PRESETS
@@ -20,9 +22,7 @@ COLUMNS = (
 SLUG = {"inception_v3": "inception-v3", "resnet34": "resnet34", "vgg19": "vgg19"}
 
 
-def changes(preset: str, **fields: Any) -> dict[str, Any]:
-    """The fields that differ from the preset: a row is named by its overrides alone."""
-    return {k: v for k, v in sorted(fields.items()) if getattr(PRESETS[preset][1], k) != v}
+changes = partial(config.changes, PRESETS)
 
 
 def row(label: str, preset: str, minutes: float, target: str = "", **fields: Any) -> Row:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
+from common import config
 from common.plan import Column, Row, Table
 from hyperbolic_embeddings.fewshot.presets import GEOMETRIES, PRESETS
 
@@ -18,9 +20,7 @@ DEFAULT = ("Euclidean, squared", "cosine", "hyperbolic")
 PAPER = (Column(metric="accuracy", label="accuracy"), CAPPED)
 
 
-def changes(preset: str, **fields: Any) -> dict[str, Any]:
-    """The fields that differ from the preset: a row is named by its overrides alone."""
-    return {k: v for k, v in sorted(fields.items()) if getattr(PRESETS[preset][1], k) != v}
+changes = partial(config.changes, PRESETS)
 
 
 def arms(preset: str, minutes: float, labels: tuple[str, ...] = tuple(GEOMETRIES)) -> tuple[Row, ...]:

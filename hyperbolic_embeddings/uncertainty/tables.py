@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
+from common import config
 from common.plan import Column, Row, Table
 from hyperbolic_embeddings.uncertainty.presets import PRESETS
 
@@ -31,9 +33,7 @@ CORES = "Minutes are of one CPU core; a GPU is not needed."
 UNIT = "KS and AUROC between MNIST test pictures and all of Omniglot, from 0 to 100."
 
 
-def changes(preset: str, **fields: Any) -> dict[str, Any]:
-    """The fields that differ from the preset: a row is named by its overrides alone."""
-    return {k: v for k, v in sorted(fields.items()) if getattr(PRESETS[preset][1], k) != v}
+changes = partial(config.changes, PRESETS)
 
 
 def row(label: str, preset: str = "mnist-hyperbolic", target: str = "", **fields: Any) -> Row:
