@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import platform
 import random
@@ -15,35 +14,18 @@ import torch
 
 
 def pick_device(choice: str = "auto") -> torch.device:
-    """'auto': CUDA if there is any, else CPU. A device that is not there raises ValueError. On the CPU the
-    process keeps freed memory from then on, see keep_freed_memory.
-    """
+    """'auto': CUDA if there is any, else CPU. A device that is not there raises ValueError."""
     if choice == "auto":
         choice = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(choice)
     except RuntimeError as error:
         raise ValueError(f"--device {choice}: not a device; use auto, cpu, cuda or cuda:N") from error
-    if device.type == "cpu":
-        keep_freed_memory()
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ValueError(
             f"--device {choice}: this machine has {torch.cuda.device_count()} CUDA devices; use auto or cpu"
         )
     return device
-
-
-def keep_freed_memory() -> bool:
-    """Have malloc keep what is freed for the next step; False where there is no glibc to be told so.
-
-    glibc hands blocks of many megabytes back to the system as soon as they are freed, so that every step
-    takes a page fault for each 4 KB of its activations: a third of the time of a small network on a CPU.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if platform.system() == "Linux" else None
-    if mallopt is None:
-        return False
-    m_trim_threshold, m_mmap_max = -1, -4  # malloc.h
-    return bool(mallopt(m_mmap_max, 0)) and bool(mallopt(m_trim_threshold, 2**31 - 1))
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:

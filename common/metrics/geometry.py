@@ -11,6 +11,7 @@ delta_p      ()       max_ik [(A * A)_ik - A_ik]; 0 for a tree
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor
@@ -65,20 +66,34 @@ def gromov_delta(
 
 
 def _largest_gap(a: Tensor) -> float:
-    """max_ik [(A * A)_ik - A_ik] of a symmetric A, in tiles; A * A is symmetric: tiles i <= k suffice."""
-    n, gap = len(a), 0.0
-    tile = TILE if a.device.type == "cpu" else n
-    for i in range(0, n, tile):
-        left = a[:, i : i + tile].contiguous()[:, :, None]  # (n, r, 1): A_ij, by j
-        for k in range(i, n, tile):
-            right = a[:, k : k + tile].contiguous()[:, None]  # (n, 1, c): A_jk, by j
-            best = torch.minimum(left[0], right[0])  # (r, c)
-            least = torch.empty_like(best)
-            for j in range(1, n):
-                torch.minimum(left[j], right[j], out=least)
-                torch.maximum(best, least, out=best)
-            gap = max(gap, float((best - a[i : i + tile, k : k + tile]).max()))
-    return gap
+    """max_ik [(A * A)_ik - A_ik] of a symmetric A, in tiles; A * A is symmetric: tiles i <= k suffice.
+
+    On the CPU whole tiles are shared among threads: an operation on one tile is too short to be shared, the
+    slower thread holds up the other thousands of times.
+    """
+    n = len(a)
+    side = TILE if a.device.type == "cpu" else max(n, 1)
+    tiles = [(i, k) for i in range(0, n, side) for k in range(i, n, side)]
+    threads = torch.get_num_threads()
+    if a.device.type != "cpu" or threads == 1 or len(tiles) == 1:
+        return max(_gap_of_tile(a, i, k, side) for i, k in tiles)
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            return max(pool.map(lambda tile: _gap_of_tile(a, *tile, side), tiles))
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _gap_of_tile(a: Tensor, i: int, k: int, side: int) -> float:
+    """The largest gap among rows i .. i + side - 1 and columns k .. k + side - 1."""
+    left = a[:, i : i + side].contiguous()[:, :, None]  # (n, r, 1): A_ij, by j
+    right = a[:, k : k + side].contiguous()[:, None]  # (n, 1, c): A_jk, by j
+    best = torch.minimum(left[0], right[0])  # (r, c)
+    least = torch.empty_like(best)
+    for j in range(1, len(a)):
+        torch.minimum(left[j], right[j], out=least)
+        torch.maximum(best, least, out=best)
+    return float((best - a[i : i + side, k : k + side]).max())
 
 
 def _euclidean(points: Tensor) -> Tensor:
