@@ -254,7 +254,7 @@ def freeze_batch_norm(module: nn.Module) -> None:
     it after.
     """
     for part in module.modules():
-        if isinstance(part, nn.BatchNorm2d):
+        if isinstance(part, nn.BatchNorm2d | nn.SyncBatchNorm):
             part.eval()
 
 

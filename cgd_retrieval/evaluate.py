@@ -27,10 +27,10 @@ from cgd_retrieval import maps
 from cgd_retrieval.model import CGD
 from cgd_retrieval.presets import PRESETS, Config
 from cgd_retrieval.train import build, validation_set
-from common import compute, config, data, gallery, results, run
+from common import config, data, distributed, gallery, results, run
 from common.data.augment import Augment
 from common.data.dataset import Dataset
-from common.data.loading import Loader
+from common.data.loading import Loader, embed
 from common.metrics import map_and_r_precision, recall_at_k
 from common.results import Figure, Measured
 
@@ -52,7 +52,7 @@ def main(argv: list[str]) -> None:
     )
     parser.add_argument("--device", default="auto")
     args, rest = parser.parse_known_args(argv)
-    device = compute.pick_device(args.device)
+    device = distributed.join(args.device)
     if args.checkpoint == "pixels":
         preset, cfg = config.parse(PRESETS, rest, prog="python -m cgd_retrieval.evaluate pixels")
         cfg = dataclasses.replace(cfg, data=data.resolve(cfg.data), backbone="pixels")
@@ -126,15 +126,15 @@ def describe(model: CGD | None, cfg: Config, dataset: Dataset, device: torch.dev
     loader = Loader(
         dataset, Augment(size=cfg.size, mean=cfg.mean, std=cfg.std), device=device, workers=cfg.workers
     )
-    parts: dict[str, list[Tensor]] = {}
-    for images, _, _ in loader.all():
+
+    def network(images: Tensor) -> dict[str, Tensor]:
         if model is None:
             found = {"embedding": images[:, : dataset.channels].flatten(1)}
         else:
             found = model.parts(images.contiguous(memory_format=torch.channels_last))
-        for name, value in found.items():
-            parts.setdefault(name, []).append(normalize(value.float(), dim=1).cpu())
-    return {name: torch.cat(values) for name, values in parts.items()}
+        return {name: normalize(value.float(), dim=1).cpu() for name, value in found.items()}
+
+    return embed(loader, network)
 
 
 def measure(

@@ -19,10 +19,10 @@ from cgd_retrieval.losses import (
 )
 from cgd_retrieval.model import CGD
 from cgd_retrieval.presets import PRESETS, Config
-from common import compute, config, data
+from common import compute, config, data, distributed
 from common.data.augment import Augment
 from common.data.dataset import Dataset, with_quarter_turns
-from common.data.loading import Loader
+from common.data.loading import Loader, embed
 from common.data.samplers import PKSampler
 from common.data.splits import hold_out_classes
 from common.metrics import recall_at_k
@@ -54,6 +54,7 @@ def main(argv: list[str]) -> None:
 
     # Sections 3.1 to 3.3, Figure 1: backbone, main module (branches), auxiliary module (classifier).
     model = build(cfg, train.classes).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    distributed.synchronise_batch_norm(model)
     optimiser = torch.optim.Adam(model.parameters(), lr=cfg.lr, weight_decay=cfg.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: learning_rate(cfg, step))
 
@@ -68,8 +69,10 @@ def main(argv: list[str]) -> None:
         batches = loader.epoch(sampler, seed=cfg.seed, epoch=epoch)
         for step, (images, labels, _) in zip(range(first, min(first + len(sampler), cfg.steps)), batches):
             with compute.autocast(device, cfg.precision):
-                psi, logits = model(images.contiguous(memory_format=torch.channels_last))  # (B, D), (B, M)
-            y = labels[:, -1]
+                psi, logits = model(images.contiguous(memory_format=torch.channels_last))  # (b, D), (b, M)
+            y = labels[:, -1]  # (B,)
+            psi = distributed.gather(psi, len(y))  # (B, D): the losses see the batch of all ranks
+            logits = logits if logits is None else distributed.gather(logits, len(y))
             # Of the margin loss's negatives: as the augmentation, a function of the seed and the step.
             draw = torch.Generator(device).manual_seed(cfg.seed * 1_000_003 + step)
             try:
@@ -84,6 +87,7 @@ def main(argv: list[str]) -> None:
             )
             optimiser.zero_grad(set_to_none=True)
             (l_rank + l_cls).backward()
+            distributed.average_gradients(model.parameters())
             optimiser.step()
             schedule.step()
             ranked.add(l_rank)
@@ -158,9 +162,8 @@ def held_out(cfg: Config, train: Dataset) -> tuple[Dataset, Dataset]:
 def validate(model: CGD, loader: Loader) -> float:
     """recall@1 of the embedding among the validation pictures."""
     model.eval()
-    batches = [(model(images)[0].float().cpu(), labels[:, -1].cpu()) for images, labels, _ in loader.all()]
-    psi, y = (torch.cat(part) for part in zip(*batches))
-    return recall_at_k(psi, y, (1,))[1]
+    psi = embed(loader, lambda images: {"psi": model(images)[0].float().cpu()})["psi"]
+    return recall_at_k(psi, loader.dataset.label, (1,))[1]
 
 
 def augmentation(cfg: Config) -> Augment:

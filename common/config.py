@@ -80,14 +80,22 @@ def flags(changed: Mapping[str, Any]) -> list[str]:
 def command(main: Callable[[list[str]], None]) -> None:
     """Run a command's main: bad input is one sentence on stderr and exit status 2, Ctrl-C is 130.
 
-    With TRACEBACK=1 in the environment the full traceback is shown instead.
+    Under torchrun rank 0 alone writes to stdout, and a sentence on stderr names its rank; torchrun then ends
+    the other ranks. With TRACEBACK=1 in the environment the full traceback is shown instead.
     """
+    rank, ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    if rank > 0:
+        sys.stdout = open(os.devnull, "w")
     try:
         main(sys.argv[1:])
+        if ranks > 1:
+            from common import distributed  # torch, which a command without ranks may do without
+
+            distributed.leave()
     except EXPECTED as error:
         if os.environ.get("TRACEBACK"):
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(f"{f'rank {rank}: ' if ranks > 1 else ''}error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)

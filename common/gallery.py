@@ -36,7 +36,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from common import config, data
+from common import config, data, distributed
 from common.data.dataset import Dataset
 from common.files import write_atomically
 from common.metrics.contract import full_precision, in_double, require_pair, whole_number
@@ -385,6 +385,8 @@ def export(
     """Write the .npz of the head of this module, all of it or nothing. embedding: (N, D), one row per
     picture."""
     _check_rows(embedding, dataset)
+    if distributed.rank() > 0:
+        return
     arrays: dict[str, np.ndarray] = {
         "embedding": embedding.detach().to("cpu", torch.float32).numpy(),
         "labels": dataset.labels.cpu().numpy(),

@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from common import compute, config
+from common import compute, config, distributed
 from common.files import write_atomically
 
 T = TypeVar("T")
@@ -57,11 +57,9 @@ class Run:
         argv: list[str],
         root: Path = Path("runs"),
     ):
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            raise ValueError("this command does not run under torchrun yet; start it as one process")
         self.paper, self.preset, self.cfg, self.changed = paper, preset, cfg, dict(changed)
         self.folder = run_folder(paper, preset, changed, cfg.seed, root)
-        self.device = compute.pick_device(cfg.device)
+        self.device = distributed.join(cfg.device)
         self.seconds = 0.0
         self._since = time.monotonic()
         compute.seed_everything(cfg.seed, deterministic=cfg.deterministic)
@@ -77,7 +75,7 @@ class Run:
             "command": f"python -m {paper}.train {' '.join(argv)}",
             "commit": commit(),
             "versions": {"python": sys.version.split()[0], "torch": torch.__version__},
-            "device": compute.device_name(self.device),
+            "device": distributed.device_name(self.device),
             "started": now(),
         }
         self._lock: int | None = None
@@ -108,19 +106,19 @@ class Run:
 
     def resume(self, **state: Stateful) -> int:
         """Claim the folder, load last.pt into the parts if there is one, return the number of epochs done."""
-        self.claim()
+        if distributed.rank() == 0:
+            self.claim()
+        distributed.wait()
         path = self.folder / "last.pt"
         done = 0
         if path.exists():
             checkpoint = load_checkpoint(path)
             for name, part in state.items():
                 part.load_state_dict(checkpoint["state"][name])
-            torch.set_rng_state(checkpoint["rng"]["cpu"])
-            if self.device.type == "cuda" and "cuda" in checkpoint["rng"]:
-                torch.cuda.set_rng_state(checkpoint["rng"]["cuda"], self.device)
+            self._set_random_state(checkpoint["rng"])
             done, self.seconds = checkpoint["epoch"], checkpoint["seconds"]
         log = self.folder / "log.jsonl"
-        if log.exists():
+        if log.exists() and distributed.rank() == 0:
             # Lines past the checkpoint belong to epochs that are trained again; the last one may be torn.
             kept = [line for line in log.read_text().splitlines(keepends=True) if epoch_of(line) <= done]
             write_atomically(log, "".join(kept).encode())
@@ -129,6 +127,8 @@ class Run:
 
     def log(self, **row: Any) -> None:
         """Append one line to log.jsonl, before `save` of the same epoch."""
+        if distributed.rank() > 0:
+            return
         with open(self.folder / "log.jsonl", "a") as file:
             file.write(json.dumps(row) + "\n")
 
@@ -138,9 +138,6 @@ class Run:
         """
         self.seconds += time.monotonic() - self._since
         self._since = time.monotonic()
-        rng = {"cpu": torch.get_rng_state()}
-        if self.device.type == "cuda":
-            rng["cuda"] = torch.cuda.get_rng_state(self.device)
         checkpoint = {
             "paper": self.paper,
             "preset": self.preset,
@@ -154,8 +151,10 @@ class Run:
             "peak_memory_mb": compute.peak_memory_mb(self.device),
             "device": self.facts["device"],
             "state": {name: part.state_dict() for name, part in state.items()},
-            "rng": rng,
+            "rng": self._random_state(),
         }
+        if distributed.rank() > 0:
+            return
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
         write_atomically(self.folder / "last.pt", buffer.getvalue())
@@ -170,9 +169,29 @@ class Run:
             write_atomically(self.folder / "done.json", json.dumps(done, indent=1).encode())
             self.release()
 
+    def _random_state(self) -> dict[str, Tensor]:
+        """torch's random state of every rank, a row each."""
+        ranks = distributed.world()
+        state = {"cpu": distributed.gather(torch.get_rng_state()[None], ranks)}
+        if self.device.type == "cuda":
+            own = torch.cuda.get_rng_state(self.device)[None]
+            state["cuda"] = distributed.gather(own, ranks)
+        return state
+
+    def _set_random_state(self, state: Mapping[str, Tensor]) -> None:
+        """This rank's; where the run goes on with more ranks, the new ones start from their number."""
+        own = distributed.rank()
+        if own >= len(state["cpu"]):
+            torch.manual_seed(self.cfg.seed * 1_000_003 + own)
+            return
+        torch.set_rng_state(state["cpu"][own])
+        if self.device.type == "cuda" and "cuda" in state:
+            torch.cuda.set_rng_state(state["cuda"][own], self.device)
+
     def progress(self, items: Iterable[T], total: int, text: str) -> Iterator[T]:
         """tqdm with the time left; silent when stderr is not a terminal."""
-        return iter(tqdm(items, total=total, desc=text, leave=False, disable=not sys.stderr.isatty()))
+        quiet = distributed.rank() > 0 or not sys.stderr.isatty()
+        return iter(tqdm(items, total=total, desc=text, leave=False, disable=quiet))
 
 
 class LossMeter:

@@ -39,10 +39,10 @@ from sklearn.cluster import KMeans
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from common import compute, config, data, gallery, results, run
+from common import config, data, distributed, gallery, results, run
 from common.data.augment import Augment
 from common.data.dataset import Dataset
-from common.data.loading import Loader
+from common.data.loading import Loader, embed
 from common.metrics import nmi, recall_at_k
 from common.results import Figure, Measured
 from hierarchical_multilabel import measures, probe, splits
@@ -71,7 +71,7 @@ def main(argv: list[str]) -> None:
     )
     parser.add_argument("--device", default="auto")
     args, rest = parser.parse_known_args(argv)
-    device = compute.pick_device(args.device)
+    device = distributed.join(args.device)
     if args.checkpoint == "pixels":
         preset, cfg = config.parse(PRESETS, rest, prog="python -m hierarchical_multilabel.evaluate pixels")
         cfg = dataclasses.replace(cfg, data=data.resolve(cfg.data), backbone="pixels")
@@ -153,15 +153,17 @@ def describe(
     loader = Loader(
         dataset, Augment(size=cfg.size, mean=cfg.mean, std=cfg.std), device=device, workers=cfg.workers
     )
-    features, embedded = [], []
-    for images, _, _ in loader.all():
+
+    def network(images: Tensor) -> dict[str, Tensor]:
         if encoder is None:
             h = z = images[:, : dataset.channels].flatten(1)
         else:
             h, z, _ = encoder(images.contiguous(memory_format=torch.channels_last))
-        features.append(h.float().cpu())
-        embedded.append(normalize(h if cfg.embedding == "features" else z, dim=1).float().cpu())
-    return torch.cat(features), torch.cat(embedded)
+        unit = normalize(h if cfg.embedding == "features" else z, dim=1)
+        return {"features": h.float().cpu(), "unit": unit.float().cpu()}
+
+    found = embed(loader, network)
+    return found["features"], found["unit"]
 
 
 def retrieval(z: Tensor, part: Dataset, searched: tuple[Tensor, Dataset] | None = None) -> dict[str, float]:

@@ -28,8 +28,8 @@ of equations were read in a review and in the issues of that repository, not in 
 Every level is a comparison with one matrix of common prefixes, in the paper form on one similarity matrix and
 one log-softmax. Which pairs are raised is decided by comparisons that have no gradient; apart from them
 nothing is detached, unless threshold 'detached' asks for it: then what is raised to M_l does not pull at the
-worst pair (note O13). On several ranks the losses need the whole batch: gather z and labels first, see
-common.distributed.gather_with_gradient. Matrix products and logarithms are float32 or float64 inside autocast
+worst pair (note O13). On several ranks the losses need the whole batch: z gathered by
+common.distributed.gather. Matrix products and logarithms are float32 or float64 inside autocast
 as well.
 """
 

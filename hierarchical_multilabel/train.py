@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common import compute, config, data
+from common import compute, config, data, distributed
 from common.data.augment import Augment
 from common.data.dataset import Dataset
 from common.data.loading import Loader
@@ -44,6 +44,7 @@ def main(argv: list[str]) -> None:
 
     # Section 4: encoder and projection head; for cross-entropy a linear classifier instead.
     encoder = build(cfg, classes(cfg, train)).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    distributed.synchronise_batch_norm(encoder)
     trained = [p for p in encoder.parameters() if p.requires_grad]
     if cfg.optimiser == "sgd":
         optimiser = torch.optim.SGD(trained, lr=cfg.lr, momentum=0.9, weight_decay=cfg.weight_decay)
@@ -62,10 +63,12 @@ def main(argv: list[str]) -> None:
         first = epoch * len(sampler)
         drawn = loader.epoch(sampler, seed=cfg.seed, epoch=epoch, views=cfg.views)
         for step, (images, labels, index) in zip(range(first, min(first + len(sampler), cfg.steps)), drawn):
-            x = images.flatten(0, 1).contiguous(memory_format=torch.channels_last)  # (B V, 3, H, W)
+            x = images.flatten(0, 1).contiguous(memory_format=torch.channels_last)  # (b V, 3, H, W)
             with compute.autocast(device, cfg.precision):
                 _, z, logits = encoder(x)
-            z = z.unflatten(0, (-1, cfg.views))  # (B, V, D)
+            z = distributed.gather(z.unflatten(0, (-1, cfg.views)), len(index))  # (B, V, D), of all ranks
+            if logits is not None:
+                logits = distributed.gather(logits.unflatten(0, (-1, cfg.views)), len(index)).flatten(0, 1)
             tree = torch.column_stack([labels, index])  # (B, K), note D12
             try:
                 loss = objective(cfg, z, logits, tree)
@@ -76,10 +79,11 @@ def main(argv: list[str]) -> None:
                 raise not_finite(step) from error
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
+            distributed.average_gradients(trained)
             optimiser.step()
             schedule.step()
             meter.add(loss)
-            pictures += len(x)
+            pictures += len(index) * cfg.views
         seconds = time.monotonic() - started
         run.log(
             epoch=epoch + 1,

@@ -11,7 +11,7 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from common import compute, config, data, results, run
+from common import config, data, distributed, results, run
 from hyperbolic_embeddings.delta import evaluate as delta
 from hyperbolic_embeddings.delta.presets import Delta
 from hyperbolic_embeddings.fewshot import evaluate as fewshot
@@ -39,7 +39,7 @@ def main(argv: list[str]) -> None:
     )
     parser.add_argument("--device", default="auto")
     args, rest = parser.parse_known_args(argv)
-    device = compute.pick_device(args.device)
+    device = distributed.join(args.device)
     checkpoint, path = None, None
     if args.checkpoint in BASELINES:
         preset, cfg = config.parse(PRESETS, rest, prog=f"python -m {PAPER}.evaluate {args.checkpoint}")

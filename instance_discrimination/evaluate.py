@@ -45,8 +45,9 @@ from sklearn.svm import LinearSVC
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from common import compute, config, gallery, results, run
+from common import compute, config, distributed, gallery, results, run
 from common.data.dataset import Dataset
+from common.data.loading import embed as embed_all
 from common.metrics import knn_predict
 from common.results import Figure, Measured
 from instance_discrimination import finetune, pictures, probes
@@ -90,7 +91,7 @@ def main(argv: list[str]) -> None:
     )
     parser.add_argument("--device", default="auto")
     args, rest = parser.parse_known_args(argv)
-    device = compute.pick_device(args.device)
+    device = distributed.join(args.device)
     trained = None
     if args.checkpoint in WORDS:
         preset, cfg = config.parse(PRESETS, rest, prog=f"python -m {PAPER}.evaluate {args.checkpoint}")
@@ -113,7 +114,8 @@ def main(argv: list[str]) -> None:
         from instance_discrimination import voc
 
         assert trained is not None
-        figures, name = voc.measure(trained.model, cfg, device)
+        with distributed.alone():
+            figures, name = voc.measure(trained.model, cfg, device)
         measured = Measured(name, "test")
     else:
         split = args.split or ("val" if cfg.held_out else "test")
@@ -201,13 +203,14 @@ def measure(
         predicted |= dict(
             classify(cfg, "_bank", trained.rows, sets.training.label, query, queries.classes, svm=svm)
         )
-    if model is not None and cfg.probe_epochs:
-        found = probes.measure(model, cfg, sets.labelled, queries, device)
-        predicted |= {f"probe_{stage}": classes for stage, classes in found.items()}
-    if model is not None:
-        for share in cfg.label_shares:
-            name = f"finetune_{100 * share:g}%"
-            predicted[name] = finetune.predict(model, cfg, sets.labelled, queries, share, device)
+    with distributed.alone():  # these train anew: every rank does the same
+        if model is not None and cfg.probe_epochs:
+            found = probes.measure(model, cfg, sets.labelled, queries, device)
+            predicted |= {f"probe_{stage}": classes for stage, classes in found.items()}
+        if model is not None:
+            for share in cfg.label_shares:
+                name = f"finetune_{100 * share:g}%"
+                predicted[name] = finetune.predict(model, cfg, sets.labelled, queries, share, device)
 
     figures: dict[str, Figure] = {}
     for name, classes in predicted.items():
@@ -226,14 +229,14 @@ def measure(
 @torch.no_grad()
 def embed(model: Encoder | None, cfg: Config, dataset: Dataset, device: torch.device) -> Tensor:
     """(N, D) unit rows in float32 on the device; no model: pixels."""
-    parts = []
+
+    def network(images: Tensor) -> dict[str, Tensor]:
+        if model is None:
+            return {"v": normalize(images[:, : dataset.channels].flatten(1), dim=1)}
+        return {"v": model(images.contiguous(memory_format=torch.channels_last))}
+
     with compute.autocast(device, "float32"):
-        for images, _, _ in pictures.loader(cfg, dataset, device).all():
-            if model is None:
-                parts.append(normalize(images[:, : dataset.channels].flatten(1), dim=1))
-            else:
-                parts.append(model(images.contiguous(memory_format=torch.channels_last)))
-    return torch.cat(parts)
+        return embed_all(pictures.loader(cfg, dataset, device), network)["v"]
 
 
 def classify(

@@ -50,6 +50,15 @@ class MemoryBank(nn.Module):
         self.register_buffer("log_z", torch.tensor(math.nan))  # ()
         self.register_load_state_dict_pre_hook(_same_shape)
 
+    @property
+    def size(self) -> int:
+        """N, images."""
+        return len(self.rows)
+
+    def rows_of(self, index: Tensor) -> Tensor:
+        """(B, D): the rows of these images."""
+        return self.rows[index]
+
     @torch.no_grad()
     def update(self, index: Tensor, v: Tensor) -> None:
         """rows[index] = normalize(momentum rows[index] + (1 - momentum) v), with index (B,), unit v (B, D).

@@ -24,11 +24,11 @@ import torchvision
 from PIL import Image
 from torch import Tensor
 
-from common import compute, data
+from common import compute, data, distributed
 from common.data.augment import Augment, luminance, normalise
 from common.data.catalogue import DataMissing, data_root
 from common.data.dataset import Dataset
-from common.data.loading import Loader, Sampler
+from common.data.loading import Loader, Rows, Sampler, in_order, shared
 from common.data.samplers import ShuffleSampler
 from common.data.splits import hold_out_images
 from instance_discrimination.presets import Config
@@ -180,9 +180,9 @@ def loader(cfg: Config, pictures: Dataset, device: torch.device) -> Loader | Pho
 
 def batches(cfg: Config, source: Loader | PhotographLoader, epoch: int) -> Iterator[Batch]:
     """(images [B, 3, s, s] channels-last, index [B]) of one epoch on the device; the last batch may be
-    smaller (released: kept). A pure function of (cfg, epoch).
+    smaller (released: kept). A pure function of (cfg, epoch). Under torchrun images are this rank's share.
     """
-    at_once = AT_ONCE if source.dataset.pixels is not None else 1
+    at_once = AT_ONCE if source.dataset.pixels is not None and distributed.world() == 1 else 1
     sampler = ShuffleSampler(len(source.dataset), cfg.batch * at_once, seed=cfg.seed)
     for images, _, index in source.epoch(sampler, seed=cfg.seed, epoch=epoch):
         images = images.contiguous(memory_format=torch.channels_last)
@@ -210,23 +210,25 @@ class PhotographLoader:
     def epoch(self, sampler: Sampler, *, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """(images [B, 3, s, s], labels [B, 1], index [B]) on the device; a pure function of (seed, epoch)."""
         sampler.set_epoch(epoch)
-        for pixels, rows in self._decoded(sampler, (seed, epoch)):
+        for pixels, own, rows in self._decoded(shared(sampler), (seed, epoch)):
             if self.augment.grey:
-                pixels = some_grey(pixels, rows, self.augment.grey, seed, epoch)
-            yield self._batch(self.colour(pixels, rows, seed, epoch), rows)
+                pixels = some_grey(pixels, own, self.augment.grey, seed, epoch)
+            yield self._batch(self.colour(pixels, own, seed, epoch), rows)
 
-    def all(self, batch: int = 256) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Every picture once, in order, without augmentation."""
+    def all(self, batch: int = 256, rows: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Every picture once, or those of `rows`, in this order, without augmentation."""
         a = self.augment
-        for pixels, rows in self._decoded(torch.arange(len(self.dataset)).split(batch), None):
-            yield self._batch(normalise(pixels, a.size, a.mean, a.std), rows)
+        for pixels, _, index in self._decoded(in_order(len(self.dataset), batch, rows), None):
+            yield self._batch(normalise(pixels, a.size, a.mean, a.std), index)
 
     def _batch(self, images: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         index = rows.to(self.device, non_blocking=True)
         return images, self.labels[index], index
 
-    def _decoded(self, rows: Iterable[Any], draw: tuple[int, int] | None) -> Iterator[tuple[Tensor, Tensor]]:
-        """([B, 3, s, s] uint8 on the device, rows [B] on the CPU)"""
+    def _decoded(
+        self, rows: Iterable[Rows], draw: tuple[int, int] | None
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """([b, 3, s, s] uint8 on the device, their rows [b], the whole batch's rows [B]), rows on the CPU."""
         stream = torch.utils.data.DataLoader(
             Crops(self.dataset, self.augment, draw),
             batch_size=None,  # a whole batch of rows at a time
@@ -239,10 +241,10 @@ class PhotographLoader:
         )
         batches = iter(stream)
         try:
-            for pixels, index in batches:
+            for pixels, own, index in batches:
                 if isinstance(pixels, str):
                     raise ValueError(pixels)
-                yield pixels.to(self.device, non_blocking=True), index
+                yield pixels.to(self.device, non_blocking=True), own, index
         finally:
             del batches  # ends the workers now, also when the reader stops early or a picture is broken
 
@@ -256,12 +258,11 @@ class Crops(torch.utils.data.Dataset):
     def __init__(self, dataset: Dataset, augment: Augment, draw: tuple[int, int] | None) -> None:
         self.paths, self.augment, self.draw = dataset.paths or (), augment, draw
 
-    def __getitem__(self, rows: Any) -> tuple[Tensor | str, Tensor]:
-        index = torch.as_tensor(rows, dtype=torch.int64).reshape(-1)
+    def __getitem__(self, rows: Rows) -> tuple[Tensor | str, Tensor, Tensor]:
         try:
-            return torch.stack([self.picture(i) for i in index.tolist()]), index
+            return torch.stack([self.picture(i) for i in rows.own.tolist()]), rows.own, rows.whole
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            return f"{error}; replace or remove this file", index
+            return f"{error}; replace or remove this file", rows.own, rows.whole
 
     def picture(self, row: int) -> Tensor:
         """(3, s, s) uint8"""

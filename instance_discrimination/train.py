@@ -17,20 +17,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common import compute, config
+from common import compute, config, distributed
 from common.data import counter
+from common.data.loading import embed
 from common.metrics import knn_predict
 from common.run import LossMeter, Run, not_finite
+from instance_discrimination import losses as one_process
 from instance_discrimination import model as networks
-from instance_discrimination import pictures
+from instance_discrimination import pictures, sharding
 from instance_discrimination.losses import (
     draw_noise,
     estimated_log_z,
     expected_log_z,
     nce_loss_of_scores,
-    noise_scores,
     proximal_term,
-    softmax_loss,
 )
 from instance_discrimination.memory import MemoryBank
 from instance_discrimination.presets import PRESETS, Config
@@ -60,6 +60,7 @@ def main(argv: list[str]) -> None:
 
     # Section 3: the encoder f_theta, and the memory bank of v_i or, for Eq. (1), a weight w_i per instance.
     model = build(cfg).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    distributed.synchronise_batch_norm(model)
     encode = torch.compile(model, dynamic=False) if cfg.compile else model
     state: dict[str, nn.Module] = {"model": model}
     classifier, bank = None, None
@@ -68,9 +69,11 @@ def main(argv: list[str]) -> None:
     else:
         draw = counter.generator(cfg.seed, _BANK)
         bank = MemoryBank(n, cfg.dim, cfg.bank_momentum, init=cfg.bank_init, generator=draw).to(device)
-        state["bank"] = bank
         if cfg.z == "closed-form":
             bank.start_log_z(expected_log_z(n, cfg.dim, cfg.temperature))
+        if distributed.world() > 1:
+            bank = sharding.ShardedMemoryBank(bank)
+        state["bank"] = bank
     optimiser = torch.optim.SGD(
         [p for part in state.values() for p in part.parameters()],
         lr=cfg.lr,
@@ -88,7 +91,8 @@ def main(argv: list[str]) -> None:
         losses, pulls, alike = LossMeter(device), LossMeter(device), LossMeter(device)
         for step, (images, index) in enumerate(pictures.batches(cfg, source, epoch), start=first):
             with compute.autocast(device, precision(cfg, device)):
-                v = encode(images, unit=cfg.loss != "parametric" or cfg.parametric_unit)  # (B, D) float32
+                v = encode(images, unit=cfg.loss != "parametric" or cfg.parametric_unit)  # (b, D) float32
+            v = distributed.gather(v, len(index))  # (B, D): the loss sees the batch of all ranks
             try:
                 loss, pull = instance_loss(cfg, v, index, bank, classifier, step)
             except ValueError as error:
@@ -96,13 +100,14 @@ def main(argv: list[str]) -> None:
                 raise error if v.isfinite().all() else not_finite(step) from error
             optimiser.zero_grad(set_to_none=True)
             (loss if pull is None else loss + cfg.proximal * pull).backward()  # Eq. (10)
+            distributed.average_gradients(p for part in state.values() for p in part.parameters())
             optimiser.step()
             losses.add(loss)
             if pull is not None:
                 pulls.add(pull)
             if bank is not None:
                 with torch.no_grad():
-                    alike.add((v.detach() * bank.rows[index]).sum(1).mean())
+                    alike.add((v.detach() * bank.rows_of(index)).sum(1).mean())
                 bank.update(index, v.detach())
         loss, rate = losses.mean(before=first), schedule.get_last_lr()[0]  # the device is waited for here
         schedule.step()
@@ -127,8 +132,11 @@ def main(argv: list[str]) -> None:
     print(run.folder / "last.pt")
 
 
+Bank = MemoryBank | sharding.ShardedMemoryBank
+
+
 def instance_loss(
-    cfg: Config, v: Tensor, index: Tensor, bank: MemoryBank | None, classifier: nn.Module | None, step: int
+    cfg: Config, v: Tensor, index: Tensor, bank: Bank | None, classifier: nn.Module | None, step: int
 ) -> tuple[Tensor, Tensor | None]:
     """(loss of the batch, Eq. (9)'s proximal term or None). v (B, D), index (B,) rows of the bank.
 
@@ -137,24 +145,28 @@ def instance_loss(
     if classifier is not None:
         return F.cross_entropy(classifier(v), index), None  # Eq. (1)
     assert bank is not None
-    pull = proximal_term(v, bank.rows[index]) if cfg.proximal else None  # Eq. (9)
+    if isinstance(bank, sharding.ShardedMemoryBank):
+        form, rows, z = sharding, bank, bank.own
+    else:
+        form, rows, z = one_process, bank.rows, bank
+    pull = proximal_term(v, bank.rows_of(index)) if cfg.proximal else None  # Eq. (9)
     if cfg.loss == "softmax":
-        return softmax_loss(v, bank.rows, index, cfg.temperature), pull  # Eq. (2), (3)
-    n = len(bank.rows)
+        return form.softmax_loss(v, rows, index, cfg.temperature), pull  # Eq. (2), (3)
+    n = bank.size
     noise = draw_noise(index, cfg.noise, n, cfg.seed, step, exclude_positive=cfg.exclude_positive)  # (B, m)
-    scores = noise_scores(v, bank.rows, index, noise, cfg.temperature)  # (B, 1 + m)
+    scores = form.noise_scores(v, rows, index, noise, cfg.temperature)  # (B, 1 + m)
     if cfg.z == "first-batch":
-        bank.start_log_z(estimated_log_z(scores, n))  # Eq. (8), over all columns as released
+        z.start_log_z(estimated_log_z(scores, n))  # Eq. (8), over all columns as released
     elif cfg.z == "ema":
-        bank.average_log_z(estimated_log_z(scores[:, 1:], n), cfg.z_momentum)
-    return nce_loss_of_scores(scores, bank.log_z, n, eps=cfg.eps), pull  # Eq. (7)
+        z.average_log_z(estimated_log_z(scores[:, 1:], n), cfg.z_momentum)
+    return nce_loss_of_scores(scores, z.log_z, n, eps=cfg.eps), pull  # Eq. (7)
 
 
 @torch.no_grad()
 def watch(
     cfg: Config,
     model: networks.Encoder,
-    bank: MemoryBank | None,
+    bank: Bank | None,
     sets: pictures.Split,
     judge: pictures.Loader | pictures.PhotographLoader | None,
     epoch: int,
@@ -167,10 +179,11 @@ def watch(
     if epoch % cfg.val_every and epoch != cfg.epochs:
         return {}
     model.eval()
-    with compute.autocast(bank.rows.device, "float32"):
-        v = torch.cat([model(x.contiguous(memory_format=torch.channels_last)) for x, _, _ in judge.all()])
+    with compute.autocast(bank.log_z.device, "float32"):
+        v = embed(judge, lambda x: {"v": model(x.contiguous(memory_format=torch.channels_last))})["v"]
     labels = sets.training.label.to(v.device)
-    predicted = knn_predict(bank.rows, labels, v, cfg.k, cfg.temperature, sets.training.classes)
+    rows = bank.whole().rows.to(v.device) if isinstance(bank, sharding.ShardedMemoryBank) else bank.rows
+    predicted = knn_predict(rows, labels, v, cfg.k, cfg.temperature, sets.training.classes)
     return {"heldout_knn_bank": float((predicted.cpu() == sets.held_out.label).double().mean())}
 
 

@@ -1,5 +1,6 @@
 """From a Dataset to batches on the device: (images [B, 3, s, s] float32, labels [B, L] int64, index [B]
-int64); with `views`, images [B, V, 3, s, s].
+int64); with `views`, images [B, V, 3, s, s]. Under torchrun images are this rank's share of the batch, labels
+and index are those of the whole batch (common.distributed).
 
 Pictures in memory are moved to the device once, as uint8. Pictures on disk are decoded to the same uint8 by
 worker processes which do nothing else. Either way the same Augment then runs on the device, so a batch does
@@ -9,13 +10,14 @@ read or written.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
-from typing import Any, Protocol
+from collections.abc import Callable, Generator, Iterable, Iterator
+from typing import Any, NamedTuple, Protocol
 
 import torch
 import torch.utils.data
 from torch import Tensor
 
+from common import distributed
 from common.data.augment import Augment, normalise
 from common.data.dataset import Dataset
 
@@ -66,33 +68,29 @@ class Loader:
         if views is not None and views < 1:
             raise ValueError(f"views = {views}: give at least 1 version of each picture")
         sampler.set_epoch(epoch)
-        for pixels, index in self._pictures(sampler):
+        for pixels, own, index in self._pictures(shared(sampler)):
             # Parameters are drawn from the index on the CPU; see Augment.__call__.
             if views is None:
-                images = self.augment(pixels, index, seed, epoch)
+                images = self.augment(pixels, own, seed, epoch)
             else:
-                images = torch.stack([self.augment(pixels, index, seed, epoch, v) for v in range(views)], 1)
+                images = torch.stack([self.augment(pixels, own, seed, epoch, v) for v in range(views)], 1)
             yield self._batch(images, index)
 
-    def all(self, batch: int = 256) -> Generator[Batch, None, None]:
-        """Every picture once, in the order of the data set, without augmentation (see `normalise`)."""
-        if batch < 1:
-            raise ValueError(f"batch = {batch}: give at least 1 picture")
-        rows = torch.arange(len(self.dataset)).split(batch)
-        for pixels, index in self._pictures(rows if len(self.dataset) else ()):
-            a = self.augment
+    def all(self, batch: int = 256, rows: Tensor | None = None) -> Generator[Batch, None, None]:
+        """Every picture once, or those of `rows`, in this order, without augmentation (see `normalise`)."""
+        a = self.augment
+        for pixels, _, index in self._pictures(in_order(len(self.dataset), batch, rows)):
             yield self._batch(normalise(pixels, a.size, a.mean, a.std), index)
 
     def _batch(self, images: Tensor, index: Tensor) -> Batch:
         index = index.to(self.device, non_blocking=True)
         return images, self.labels[index], index
 
-    def _pictures(self, batches: Iterable[list[int] | Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        """([B, C, H, W] uint8 on the device, [B] int64 on the CPU) for each batch of rows."""
+    def _pictures(self, batches: Iterable[Rows]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """([b, C, H, W] uint8 on the device, their rows [b], the whole batch's rows [B]), rows on the CPU."""
         if self.pixels is not None:
-            for rows in batches:
-                index = torch.as_tensor(rows, dtype=torch.int64).reshape(-1)
-                yield self.pixels[index.to(self.device, non_blocking=True)], index
+            for own, index in batches:
+                yield self.pixels[own.to(self.device, non_blocking=True)], own, index
             return
         stream = iter(
             torch.utils.data.DataLoader(
@@ -107,27 +105,74 @@ class Loader:
             )
         )
         try:
-            for pixels, index in stream:
+            for pixels, own, index in stream:
                 if isinstance(pixels, str):
                     raise ValueError(pixels)
-                yield pixels.to(self.device, non_blocking=True), index
+                yield pixels.to(self.device, non_blocking=True), own, index
         finally:
             del stream  # ends the workers now, also when the reader stops early or a picture is broken
 
 
 class _Decoder(torch.utils.data.Dataset):
-    """Rows -> (uint8 pictures, index). An unreadable picture comes back as its message: an exception that
+    """Rows -> (uint8 pictures, rows). An unreadable picture comes back as its message: an exception that
     leaves a worker would arrive wrapped in that worker's traceback."""
 
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
 
-    def __getitem__(self, rows: list[int] | Tensor) -> tuple[Tensor | str, Tensor]:
-        index = torch.as_tensor(rows, dtype=torch.int64).reshape(-1)
+    def __getitem__(self, rows: Rows) -> tuple[Tensor | str, Tensor, Tensor]:
         try:
-            return torch.stack([self.dataset.picture(i) for i in index.tolist()]), index
+            return torch.stack([self.dataset.picture(i) for i in rows.own.tolist()]), rows.own, rows.whole
         except (OSError, ValueError) as error:
-            return str(error), index
+            return str(error), rows.own, rows.whole
+
+
+class Rows(NamedTuple):
+    """One batch of a data set."""
+
+    own: Tensor
+    """(b,) rows whose pictures this rank reads."""
+    whole: Tensor
+    """(B,) rows of all ranks."""
+
+
+def shared(batches: Iterable[list[int] | Tensor]) -> Iterator[Rows]:
+    """Each batch of rows with this rank's share of it."""
+    for rows in batches:
+        whole = torch.as_tensor(rows, dtype=torch.int64).reshape(-1)
+        yield Rows(distributed.share(whole), whole)
+
+
+def in_order(n: int, batch: int, rows: Tensor | None = None) -> Iterator[Rows]:
+    """Rows 0 .. n - 1, or those given, in batches that no other rank has a share in."""
+    if batch < 1:
+        raise ValueError(f"batch = {batch}: give at least 1 picture")
+    rows = torch.arange(n) if rows is None else rows
+    return (Rows(part, part) for part in (rows.split(batch) if len(rows) else ()))
+
+
+class Pictures(Protocol):
+    """A Loader, as far as `embed` needs to know it."""
+
+    dataset: Dataset
+
+    def all(self, batch: int = 256, rows: Tensor | None = None) -> Iterator[Batch]: ...
+
+
+def embed(
+    source: Pictures, network: Callable[[Tensor], dict[str, Tensor]], *, batch: int = 256
+) -> dict[str, Tensor]:
+    """What a network makes of every picture, in the order of the data set, without augmentation.
+
+    network: images [B, 3, s, s] -> name -> (B, ...). Returns name -> (N, ...). Under torchrun each rank
+    embeds a share of the pictures, and all of them get everything.
+    """
+    n = len(source.dataset)
+    parts: dict[str, list[Tensor]] = {}
+    for images, _, _ in source.all(batch, distributed.share(torch.arange(n))):
+        for name, value in network(images).items():
+            parts.setdefault(name, []).append(value)
+    return {name: distributed.gather(torch.cat(values), n) for name, values in parts.items()}
 
 
 def _unchanged(batch: Any) -> Any:

@@ -28,10 +28,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from itertools import groupby
+from operator import itemgetter
 
 import torch
 from torch import Tensor
 
+from common import distributed
 from common.metrics.contract import full_precision, in_double
 
 CPU_BLOCK = 512  # e (1 MB in float32) stays in the cache between the product and the counts
@@ -135,10 +138,15 @@ def _count(
     counts = torch.zeros(s, len(which), dtype=torch.int64, device=left.device)
     product, flags = left.new_empty(block * block), left.new_empty(s * block * block)  # one pair at a time
     mine, theirs = labels.tolist(), other.tolist()  # on the host: the loops never wait for a GPU
-    for columns in _parts(0, len(g), block):
+    pairs = [
+        (columns, rows)
+        for columns in _parts(0, len(g), block)
+        for rows in _parts(0, columns.stop if mirror else len(left), block)
+    ]
+    for columns, mine_too in groupby(distributed.dealt(pairs), key=itemgetter(0)):
         right = gallery(columns)
         c, first_b, last_b = len(right), theirs[columns.start], theirs[columns.stop - 1]
-        for rows in _parts(0, columns.stop if mirror else len(left), block):
+        for _, rows in mine_too:
             r, first_a, last_a = rows.stop - rows.start, mine[rows.start], mine[rows.stop - 1]
             if first_a == last_a == first_b == last_b:
                 continue  # one class only
@@ -151,6 +159,7 @@ def _count(
             if mirror and rows.start < columns.start:
                 near = torch.ge(e[:, None], bounds[:, columns], out=flags[: s * r * c].view(r, s, c))
                 counts[:, columns] += (ones[:r] @ near.view(r, s * c)).view(s, c).long()
+    distributed.total(counts)
     return counts[-1], counts[0]
 
 
@@ -169,7 +178,7 @@ def _best(
     classes = 1 + int((other[1:] != other[:-1]).sum())
     step = min(block, max(LEAST_STEP, len(other) // classes))
     position = torch.arange(len(other), device=left.device)
-    for rows in _parts(0, len(left), step):
+    for rows in distributed.dealt(list(_parts(0, len(left), step))):
         for columns in _parts(start[rows.start], stop[rows.stop - 1], block):
             e = left[rows] @ gallery(columns).T
             wanted = labels[rows, None] == other[columns]
@@ -177,4 +186,4 @@ def _best(
                 wanted &= own[rows, None] != position[columns]
             nearest = e.masked_fill_(~wanted, -math.inf).amax(1)
             best[rows] = torch.maximum(best[rows], nearest)
-    return best
+    return distributed.total(best, largest=True)

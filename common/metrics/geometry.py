@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch import Tensor
 
+from common import distributed
 from common.metrics.contract import full_precision, in_double, require_embeddings, whole_number
 
 TILE = 256  # a tile of A * A and its partial minima (512 KB in float32) stay in a core's cache
@@ -72,16 +73,19 @@ def _largest_gap(a: Tensor) -> float:
     slower thread holds up the other thousands of times.
     """
     n = len(a)
-    side = TILE if a.device.type == "cpu" else max(n, 1)
+    side = TILE if a.device.type == "cpu" else -(-n // distributed.world())
     tiles = [(i, k) for i in range(0, n, side) for k in range(i, n, side)]
+    tiles = distributed.dealt(tiles)
     threads = torch.get_num_threads()
-    if a.device.type != "cpu" or threads == 1 or len(tiles) == 1:
-        return max(_gap_of_tile(a, i, k, side) for i, k in tiles)
-    try:
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            return max(pool.map(lambda tile: _gap_of_tile(a, *tile, side), tiles))
-    finally:
-        torch.set_num_threads(threads)
+    if a.device.type != "cpu" or threads == 1 or len(tiles) < 2:
+        gap = max((_gap_of_tile(a, i, k, side) for i, k in tiles), default=0.0)
+    else:
+        try:
+            with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+                gap = max(pool.map(lambda tile: _gap_of_tile(a, tile[0], tile[1], side), tiles))
+        finally:
+            torch.set_num_threads(threads)
+    return float(distributed.total(torch.tensor(gap, dtype=torch.float64), largest=True))
 
 
 def _gap_of_tile(a: Tensor, i: int, k: int, side: int) -> float:

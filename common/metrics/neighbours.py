@@ -18,6 +18,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from common import distributed
 from common.metrics.contract import (
     full_precision,
     in_double,
@@ -88,7 +89,7 @@ def knn_predict(
     rounding = (4 + math.sqrt(train.shape[1])) * torch.finfo(train.dtype).eps / temperature
     predicted = []
     with full_precision(query.device):
-        for voters in query.split(VOTE_BLOCK):
+        for voters in distributed.share(query).split(VOTE_BLOCK):
             s, nearest = search(voters, train, k)  # (q, k)
             # Relative to the nearest row: the same order of votes, and no overflow at any temperature.
             weight = ((in_double(s) - in_double(s.amax(1, keepdim=True))) / temperature).exp()
@@ -102,7 +103,7 @@ def knn_predict(
                     votes.view(-1).index_add_(0, cell, vote)
             enough = votes.amax(1, keepdim=True) * (1 - min(rounding, 0.5))
             predicted.append((votes >= enough).long().argmax(1))  # the first, hence smallest, such class
-    return torch.cat(predicted).to(query.device)
+    return distributed.gather(torch.cat(predicted).to(query.device), len(query))
 
 
 Search = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]

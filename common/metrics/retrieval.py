@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
+from common import distributed
 from common.metrics.contract import (
     full_precision,
     in_double,
@@ -78,6 +79,7 @@ def map_and_r_precision(
             r = r.clamp(min=1).double()  # a query without partners has no relevant row: 0 / 1
             average += float(((precision * relevant).sum(1) / r).sum())
             share += float((relevant.sum(1) / r).sum())
+    average, share = distributed.total(torch.tensor([average, share], dtype=torch.float64)).tolist()
     return average / len(query), share / len(query)
 
 
@@ -168,6 +170,9 @@ def reid_scores(
             kept += len(match)
             for k in found:
                 found[k] += int(match[:, :k].any(1).sum())
+    sums = torch.tensor([precisions, kept, *found.values()], dtype=torch.float64)
+    precisions, kept, *found_in_all = distributed.total(sums).tolist()
+    found = dict(zip(found, found_in_all))
     if not kept:
         raise ValueError(
             "no query has a match: no id of query_ids is in gallery_ids under another camera; check both"
@@ -210,7 +215,8 @@ def _blocks(query: Tensor, gallery: Tensor, chunk: int | None) -> Iterator[tuple
     y = gallery - centre
     y_norm = y.norm(dim=1)
     unit, tiny = (4 + math.sqrt(y.shape[1])) * torch.finfo(y.dtype).eps, torch.finfo(y.dtype).tiny
-    for start in range(0, len(query), step):
+    step = min(step, -(-len(query) // distributed.world()))
+    for start in distributed.dealt(range(0, len(query), step)):
         rows = slice(start, min(start + step, len(query)))
         x = query[rows] - centre
         x_norm = x.norm(dim=1, keepdim=True)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from common import compute, run
+from common import compute, distributed, run
 from common.files import file_hash
 from common.results.rows import append
 
@@ -64,11 +64,13 @@ def record(
     """
     if (checkpoint is None) != (path is None):
         raise ValueError("give the checkpoint together with its path, or neither")
+    if distributed.rank() > 0:
+        return 0
     if checkpoint is None:
         facts: dict[str, Any] = {
             "epochs": 0,
             "minutes": 0.0,
-            "device": compute.device_name(device),
+            "device": distributed.device_name(device),
             "peak_memory_mb": compute.peak_memory_mb(device),
         }
     else:

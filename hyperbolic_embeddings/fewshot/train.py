@@ -11,10 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common import compute, data
+from common import compute, data, distributed
 from common.data.augment import Augment
 from common.data.dataset import Dataset, with_quarter_turns
 from common.data.loading import Loader
+from common.data.loading import embed as embed_all
 from common.data.samplers import EpisodeSampler
 from common.data.splits import hold_out_classes
 from common.run import LossMeter, Run, not_finite
@@ -42,6 +43,7 @@ def train(cfg: FewShot, run: Run) -> None:
 
     encoder, head = build(cfg)
     encoder = encoder.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    distributed.synchronise_batch_norm(encoder)
     head = head.to(device)
     optimiser = torch.optim.Adam([*encoder.parameters(), *head.parameters()], lr=cfg.lr)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda episode: learning_rate(cfg, episode))
@@ -53,11 +55,12 @@ def train(cfg: FewShot, run: Run) -> None:
     for epoch in run.progress(range(done, cfg.epochs), cfg.epochs - done, run.preset):
         encoder.train()
         started, losses, capped, norms = time.monotonic(), *(LossMeter(device) for _ in range(3))
-        for images, _, _ in loader.epoch(sampler, seed=cfg.seed, epoch=epoch):
+        for images, _, index in loader.epoch(sampler, seed=cfg.seed, epoch=epoch):
             # One pass for support and query together, so batch norm sees the whole episode (note W4).
             with compute.autocast(device, cfg.precision):
                 z = encoder(_channels(images, cfg.channels))
-            z = z.float().view(cfg.way, cfg.shot + cfg.query, -1)  # (W, S + Q, D)
+            z = distributed.gather(z.float(), len(index))  # (W (S + Q), D): the episode of all ranks
+            z = z.view(cfg.way, cfg.shot + cfg.query, -1)  # (W, S + Q, D)
             try:
                 x = head.embed(z)
             except ValueError as error:
@@ -71,6 +74,7 @@ def train(cfg: FewShot, run: Run) -> None:
             loss = F.cross_entropy(logits, truth)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
+            distributed.average_gradients([*encoder.parameters(), *head.parameters()])
             optimiser.step()
             schedule.step()
             losses.add(loss)
@@ -226,7 +230,7 @@ def embed(encoder: nn.Module, cfg: FewShot, pictures: Dataset, device: torch.dev
     was = encoder.training
     encoder.eval()
     loader = Loader(pictures, Augment(size=cfg.size, mean=cfg.mean, std=cfg.std), device=device)
-    z = torch.cat([encoder(_channels(images, cfg.channels)).float() for images, _, _ in loader.all()])
+    z = embed_all(loader, lambda images: {"z": encoder(_channels(images, cfg.channels)).float()})["z"]
     encoder.train(was)
     return z
 

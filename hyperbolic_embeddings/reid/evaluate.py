@@ -29,7 +29,7 @@ from torch.nn.functional import normalize
 from common import data, gallery
 from common.data.augment import Augment
 from common.data.dataset import Dataset
-from common.data.loading import Loader
+from common.data.loading import Loader, embed
 from common.metrics import reid_scores
 from common.results import Figure, Measured
 from hyperbolic_embeddings.reid.model import ReIDNet, build
@@ -88,7 +88,7 @@ def describe(model: ReIDNet, cfg: ReID, dataset: Dataset, device: torch.device) 
     """z (N, D) float32 on the CPU."""
     augment = Augment(size=cfg.size, mean=cfg.mean, std=cfg.std)
     loader = Loader(dataset, augment, device=device, workers=cfg.workers)
-    return torch.cat([model.embed(images).cpu() for images, _, _ in loader.all()])
+    return embed(loader, lambda images: {"z": model.embed(images).cpu()})["z"]
 
 
 def who(dataset: Dataset, camera: int) -> tuple[Tensor, Tensor]:

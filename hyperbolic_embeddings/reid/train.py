@@ -7,7 +7,7 @@ import time
 import torch
 import torch.nn.functional as F
 
-from common import compute, data
+from common import compute, data, distributed
 from common.data.augment import Augment
 from common.data.loading import Loader
 from common.data.samplers import ShuffleSampler
@@ -27,6 +27,7 @@ def train(cfg: ReID, run: Run) -> None:
 
     # Section 5.3: ResNet-50, embedding, head. The two schedules differ in the learning rate.
     model = build(cfg, pictures.classes).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    distributed.synchronise_batch_norm(model)
     optimiser = torch.optim.Adam(model.parameters(), lr=cfg.lr, weight_decay=cfg.weight_decay)
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimiser, list(cfg.milestones), 0.1)
 
@@ -40,7 +41,8 @@ def train(cfg: ReID, run: Run) -> None:
             y = labels[:, -1]
             images = images.contiguous(memory_format=torch.channels_last)
             with compute.autocast(device, cfg.precision):
-                z = model.embed(images)  # (B, D)
+                z = model.embed(images)  # (b, D)
+            z = distributed.gather(z, len(y))  # (B, D)
             try:
                 logits = model.classify(z)  # (B, M)
             except ValueError as error:
@@ -49,6 +51,7 @@ def train(cfg: ReID, run: Run) -> None:
             loss = F.cross_entropy(logits, y)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
+            distributed.average_gradients(model.parameters())
             optimiser.step()
             meter.add(loss)
             right += (logits.argmax(1) == y).sum()

@@ -29,7 +29,7 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from common import data, gallery
+from common import data, distributed, gallery
 from common.data.dataset import Dataset
 from common.results import Figure, Measured
 from common.results.tables import is_embedded
@@ -122,11 +122,11 @@ def describe(model: Network, cfg: Uncertainty, dataset: Dataset) -> tuple[Tensor
     assert dataset.pixels is not None
     device = next(model.parameters()).device
     parts = []
-    for pixels in dataset.pixels.split(1000):  # the authors' test batch
+    for pixels in distributed.share(dataset.pixels).split(1000):  # the authors' test batch
         u, _, logits = model(standardise(pixels.to(device), cfg.mean, cfg.std))
         parts.append((u.cpu(), logits.cpu()))
-    features, logits = zip(*parts)
-    return torch.cat(features), torch.cat(logits)
+    features, logits = (distributed.gather(torch.cat(part), len(dataset)) for part in zip(*parts))
+    return features, logits
 
 
 def scores(model: Network, u: Tensor, logits: Tensor) -> dict[str, Tensor]:

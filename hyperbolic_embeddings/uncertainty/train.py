@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common import compute, data
+from common import compute, data, distributed
 from common.data.dataset import Dataset
 from common.data.samplers import ShuffleSampler
 from common.run import LossMeter, Run, not_finite
@@ -39,6 +39,7 @@ def train(cfg: Uncertainty, run: Run) -> None:
     sampler = ShuffleSampler(len(dataset), cfg.batch, seed=cfg.seed)
 
     model = build(cfg, dataset.classes).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    distributed.synchronise_batch_norm(model)
     optimiser = torch.optim.Adam(model.parameters(), lr=cfg.lr, fused=True)
 
     steps = cfg.epoch_steps or len(sampler)
@@ -51,15 +52,18 @@ def train(cfg: Uncertainty, run: Run) -> None:
         first, pictures = epoch * steps, 0
         for step, rows in enumerate(batches(sampler, first, steps), start=first):
             index = torch.tensor(rows).to(device, non_blocking=True)
+            own = distributed.share(index)
             with compute.autocast(device, cfg.precision):
                 try:
-                    u, _, logits = model(standardise(pixels[index], cfg.mean, cfg.std))  # (B, n), (B, K)
+                    u, _, logits = model(standardise(pixels[own], cfg.mean, cfg.std))  # (b, n), (b, K)
                 except ValueError as error:
                     # On the CPU the layers refuse NaN themselves, but they do not know the step.
                     raise not_finite(step) from error
+            u, logits = distributed.gather(u, len(index)), distributed.gather(logits, len(index))
             loss = F.cross_entropy(logits, labels[index])
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
+            distributed.average_gradients(model.parameters())
             optimiser.step()
             losses.add(loss)
             pictures += len(rows)

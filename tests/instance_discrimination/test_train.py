@@ -142,8 +142,10 @@ def test_a_step_does_what_the_symbols_say(here, monkeypatch):
     """
     words = ["--images", "40", "--batch", "40", "--epochs", "1", "--lr", "1e-30", "--bank-momentum", "0"]
     seen = []
-    monkeypatch.setattr(train, "softmax_loss", lambda v, *rest: seen.append((v, *rest)) or loss(v, *rest))
-    from instance_discrimination.losses import softmax_loss as loss
+    loss = train.one_process.softmax_loss
+    monkeypatch.setattr(
+        train.one_process, "softmax_loss", lambda v, *rest: seen.append((v, *rest)) or loss(v, *rest)
+    )
 
     state = run(*words, "--weight-decay", "0")
     ((v, bank, index, temperature),) = seen
@@ -322,13 +324,13 @@ def check_schedule():
 PLANTED = [
     ("estimated_log_z(scores, n)", "estimated_log_z(scores[:, 1:], n)", check_losses),
     ("estimated_log_z(scores[:, 1:], n)", "estimated_log_z(scores, n)", check_losses),
-    ("bank.start_log_z(estimated", "bank.log_z.copy_(estimated", check_losses),
+    ("z.start_log_z(estimated", "z.log_z.copy_(estimated", check_losses),
     ("cfg.seed, step, exclude", "cfg.seed, 0, exclude", check_losses),
     ("n, cfg.seed, step", "n, 0, step", check_losses),
-    ("proximal_term(v, bank.rows[index])", "proximal_term(v, bank.rows[: len(v)])", check_losses),
+    ("proximal_term(v, bank.rows_of(index))", "proximal_term(v, bank.rows[: len(v)])", check_losses),
     (
-        "bank.rows, index, cfg.temperature), pull",
-        "bank.rows, index, cfg.temperature) + (pull or 0), pull",
+        "(v, rows, index, cfg.temperature), pull",
+        "(v, rows, index, cfg.temperature) + (pull or 0), pull",
         check_losses,
     ),
     ("epoch >= m for m", "epoch > m for m", check_schedule),
