@@ -38,6 +38,9 @@ _OPEN = re.compile(r"<!--\s*table:\s*(.*?)\s*-->")
 _CLOSE = re.compile(r"<!--\s*/table\s*-->")
 _FENCE = re.compile(r"\s*(`{3,}|~{3,})")
 
+NO_RUN = "not run"
+"""What stands in place of a verdict while no seed has been run."""
+
 CLAIM = ("id", "statement", "comparison", "difference", "low", "high", "n", "unit", "verdict", "table")
 """Keys of one comparison in the JSON list that `python -m <paper>.claims` prints. A claim with several
 comparisons has several entries with its id. difference, low, high: numbers or null, shares as such."""
@@ -176,23 +179,38 @@ class Page:
     def tables(self, budget: str) -> list[Table]:
         return [t for t in self.plan.tables if t.budget == budget]
 
+    def whole(self, budget: str) -> int:
+        """How many tables of this budget have a measurement in every row."""
+        return sum(rows_run(t, self.runs) == len(t.rows) for t in self.tables(budget))
+
+    def comparisons(self) -> dict[str, list[dict[str, Any]]]:
+        """Claim id -> its comparisons."""
+        grouped: dict[str, list[dict[str, Any]]] = {}
+        for claim in self.claims:
+            grouped.setdefault(claim["id"], []).append(claim)
+        return grouped
+
     def verdicts(self) -> dict[str, str]:
         """Claim id -> verdict over its comparisons."""
-        grouped: dict[str, list[str]] = {}
-        for claim in self.claims:
-            grouped.setdefault(claim["id"], []).append(claim["verdict"])
-        return {name: combine(verdicts) for name, verdicts in grouped.items()}
+        return {name: combine(c["verdict"] for c in parts) for name, parts in self.comparisons().items()}
+
+    def command(self, table: Table | None = None) -> str:
+        """What fills a table, or the default rows of budget mini."""
+        words = ["make", f"reproduce-{self.paper.split('_')[0]}"]
+        if table is not None:
+            words += ["BUDGET=paper"] * (table.budget == "paper") + [f"TABLE={table.name}"]
+        return " ".join(words)
 
     def claims_text(self) -> str:
         header = ["", "claim", "comparison", "difference [95 % interval]", "seeds", "from", "verdict"]
         body = []
         for name, verdict in self.verdicts().items():
-            parts = [claim for claim in self.claims if claim["id"] == name]
+            parts = self.comparisons()[name]
             lines = [["", "", *_compared(claim)] for claim in parts]
             if len(parts) > 1:  # the claim's own line, then one for each comparison that it rests on
                 lines.insert(0, [""] * len(header))
             lines[0][:2] = [name, parts[0]["statement"]]
-            lines[0][-1] = Markup(f"**{_shown(verdict, parts)}**")
+            lines[0][-1] = Markup(f"**{verdict_text(verdict, parts)}**")
             body += lines
         return grid(header, body, "lllrrll")
 
@@ -211,18 +229,13 @@ class Page:
         return grid(header, body, "lllllll")
 
     def commands_text(self) -> str:
-        short = self.paper.split("_")[0]
         default = [r for t in self.tables("mini") for r in t.rows if r.label in t.default]
         cost = f"{duration(sum(row.minutes for row in default))}, one core"
-        body = [[_code(f"make reproduce-{short}"), "default rows, first seed", cost]]
-        for budget, machine in (("mini", "one core"), ("paper", "one GPU")):
+        body = [[_code(self.command()), "default rows, first seed", cost]]
+        for budget in ("mini", "paper"):
             for table in self.tables(budget):
-                command = (
-                    f"make reproduce-{short}{' BUDGET=paper' if budget == 'paper' else ''} TABLE={table.name}"
-                )
-                cost = duration(sum(row.minutes for row in table.rows) * len(table.seeds))
                 what = f"{table.title}: {_count(table.rows, 'row')}, {_count(table.seeds, 'seed')}"
-                body.append([_code(command), what, f"{cost}, {machine}"])
+                body.append([_code(self.command(table)), what, estimate(table)])
         return grid(["command", "what", "estimated time"], body, "lll")
 
 
@@ -246,11 +259,7 @@ def _overview(pages: Any) -> str:
     ]
     body = []
     for page in pages:
-        run = []
-        for budget in ("mini", "paper"):
-            tables = page.tables(budget)
-            whole = sum(rows_run(t, page.runs) == len(t.rows) for t in tables)
-            run.append(f"{whole} of {len(tables)}")
+        run = [f"{page.whole(budget)} of {len(page.tables(budget))}" for budget in ("mini", "paper")]
         count = Counter(page.verdicts().values())
         body.append([
             page.plan.title, *run, *(str(count[v]) for v in (SUPPORTED, CONTRADICTED, INCONCLUSIVE, TOO_FEW)),
@@ -261,15 +270,22 @@ def _overview(pages: Any) -> str:
 
 def _compared(claim: dict[str, Any]) -> list[str]:
     """[comparison, difference, seeds, table, verdict] of one comparison."""
-    n, verdict = str(claim["n"]), _shown(claim["verdict"], [claim])
-    return [claim["comparison"], _interval(claim), n, _code(claim["table"]), verdict]
+    n, verdict = str(claim["n"]), verdict_text(claim["verdict"], [claim])
+    return [claim["comparison"], interval_text(claim), n, _code(claim["table"]), verdict]
 
 
-def _shown(verdict: str, claims: Sequence[dict[str, Any]]) -> str:
-    return verdict if any(claim["n"] for claim in claims) else "not run"
+def verdict_text(verdict: str, comparisons: Sequence[dict[str, Any]]) -> str:
+    """The verdict over these comparisons, or that there is none yet."""
+    return verdict if any(claim["n"] for claim in comparisons) else NO_RUN
 
 
-def _interval(claim: dict[str, Any]) -> str:
+def estimate(table: Table) -> str:
+    """'12 min, one core': the plan's estimate of a whole table."""
+    machine = "one GPU" if table.budget == "paper" else "one core"
+    return f"{duration(sum(row.minutes for row in table.rows) * len(table.seeds))}, {machine}"
+
+
+def interval_text(claim: dict[str, Any]) -> str:
     """'+1.2 [+0.4, +2.0] points'."""
     if claim["difference"] is None or not math.isfinite(claim["difference"]):
         return "·"

@@ -1,8 +1,8 @@
-"""One table of a plan as text: Markdown for the pages, plain for the terminal.
+"""One table of a plan: `measured` holds its numbers, `table_text` writes them for the pages or the terminal.
 
 Budget mini: rows x columns, mean ± standard deviation over seeds. Budget paper: cell by cell, the published
 number beside ours with difference and verdict. Runs on the embedded set stand in tables of their own, without
-published numbers.
+published numbers. Any other form of a table starts from `measured` too, so that each number has one source.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import html
 import json
 import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -32,6 +33,105 @@ class Markup(str):
     """A cell that is Markdown already and is not escaped."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One metric of one row: ours seed by seed and, at budget paper, what is published."""
+
+    column: Column
+    ours: dict[int, float]
+    """Seed -> value, in the order of seeds."""
+    paper: Published | None = None
+    code: Published | None = None
+    """Of the authors' released model."""
+    difference: float | None = None
+    """Mean of ours minus the published share, where both can be compared."""
+    verdict: str = ""
+
+    @property
+    def text(self) -> str:
+        """'85.0 ± 0.5': mean and standard deviation over seeds; NOT_RUN without any."""
+        return _mean(list(self.ours.values()), self.column)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Line:
+    """One row of a table with everything that was measured of it."""
+
+    row: Row
+    runs: pd.DataFrame
+    """load_runs, one row per (metric, seed), in the order of seeds."""
+    cells: tuple[Cell, ...]
+
+    @property
+    def minutes(self) -> dict[int, float]:
+        """Seed -> minutes of training."""
+        return dict(zip(self.runs["seed"].tolist(), self.runs["minutes"].tolist()))
+
+    @property
+    def cost(self) -> tuple[str, str]:
+        """(number of seeds, minutes per seed): the measured median, or the plan's estimate."""
+        if not self.minutes:
+            return "0", f"{ESTIMATED} {self.row.minutes:g}"
+        spent = statistics.median(self.minutes.values())
+        text = f"{spent:.0f}" if spent >= 100 or spent == 0 else f"{max(spent, 0.1):.1f}"
+        return str(len(self.minutes)), text
+
+
+def measured(
+    table: Table, runs: pd.DataFrame, published: pd.DataFrame, dataset: str | None = None
+) -> list[Line]:
+    """The rows of a table with their numbers. Arguments as in `table_text`."""
+    dataset = dataset or table.dataset
+    if dataset != table.dataset and not is_embedded(dataset):
+        raise ValueError(
+            f"table {table.name} is about {table.dataset}; runs on {dataset} do not belong into it"
+        )
+    rows, compared, lines = _runs_of(table, runs, dataset), is_compared(table, dataset), []
+    for row in table.rows:
+        # One configuration may have rows under two targets: the newest counts.
+        own = _of_row(rows, row).drop_duplicates(["metric", "seed"], keep="last")
+        own = own.sort_values("seed", kind="stable")
+        cells = []
+        for column in table.columns:
+            same = only(own, metric=column.metric)
+            ours = dict(zip(same["seed"].tolist(), same["value"].tolist()))
+            if not compared:
+                cells.append(Cell(column=column, ours=ours))
+                continue
+            cell = _compared(table, row, column, ours, published)
+            if not cells or cell.ours or cell.paper or cell.code:
+                cells.append(cell)  # after the first, only metrics that somebody has a number of
+        lines.append(Line(row=row, runs=own, cells=tuple(cells)))
+    return lines
+
+
+def is_compared(table: Table, dataset: str | None = None) -> bool:
+    """Whether published numbers stand beside ours."""
+    return table.budget == "paper" and not is_embedded(dataset or table.dataset)
+
+
+def remarks(table: Table, lines: Sequence[Line], dataset: str | None = None) -> list[str]:
+    """What the figures and marks of a table mean, as sentences. lines: of `measured`. Markdown."""
+    dataset = dataset or table.dataset
+    said, cells = [], [cell for line in lines for cell in line.cells]
+    if is_embedded(dataset):
+        said.append(EMBEDDED_NOTE)
+    if is_compared(table, dataset):
+        if any(cell.paper is None for cell in cells):
+            said.append(f"{UNKNOWN} published value not seen.")
+        if any(one is not None and not one.verified for cell in cells for one in (cell.paper, cell.code)):
+            said.append(f"{UNCHECKED} not checked against the PDF.")
+    if any(c.percent for c in table.columns):
+        said.append("Percent, mean ± standard deviation over seeds.")
+    if any(line.runs.empty for line in lines):
+        machine = "GPU" if table.budget == "paper" else "core"
+        said.append(f"{NOT_RUN} not run; {ESTIMATED} estimated minutes of one {machine}.")
+    devices = sorted({device for line in lines for device in line.runs["device"]})
+    if devices:
+        said.append(f"Run on: {'; '.join(devices)}.")
+    return [*said, *([table.note] if table.note else [])]
+
+
 def table_text(
     plan: Plan,
     table: Table,
@@ -48,20 +148,15 @@ def table_text(
     Raises ValueError when `dataset` is neither the table's own nor an embedded one.
     """
     dataset = dataset or table.dataset
-    if dataset != table.dataset and not is_embedded(dataset):
-        raise ValueError(
-            f"table {table.name} is about {table.dataset}; runs on {dataset} do not belong into it"
-        )
-    rows = _runs_of(table, runs, dataset)
-    generated = is_embedded(dataset)
-    if table.budget == "paper" and not generated:
-        header, body, notes = _cell_by_cell(table, rows, published)
-    else:
-        header, body, notes = _rows_by_columns(table, rows)
+    lines = measured(table, runs, published, dataset)
+    header, body = (_cell_by_cell if is_compared(table, dataset) else _rows_by_columns)(table, lines)
     header[0] = f"{dataset}, {table.split}"
-    return "\n".join(
-        _framed(plan, table, header, body, [*notes, *_figures(table, rows, body)], generated, plain)
-    )
+    title = table.title + (" (embedded set)" if is_embedded(dataset) else "")
+    align = "l" + "".join("l" if name in ("metric", "verdict") else "r" for name in header[1:])
+    notes = remarks(table, lines, dataset)
+    if plain:
+        return "\n".join([f"{plan.title}: {title}", "", grid(header, body, align, plain=True), "", *notes])
+    return "\n".join([f"**{_escaped(title)}**", "", grid(header, body, align), "", f"*{' '.join(notes)}*"])
 
 
 def terminal_table(plan: Plan, table: Table, *, synthetic: bool = False, root: Path = Path("results")) -> str:
@@ -115,6 +210,11 @@ def published_number(value: float, unit: str) -> str:
     return text[:-1] if text.endswith("0") else text
 
 
+def difference_text(cell: Cell) -> str:
+    """Ours minus published in points; '' where there is nothing to compare."""
+    return "" if cell.difference is None else percent(cell.difference, signed=True)
+
+
 def duration(minutes: float) -> str:
     """Minutes below 100, hours above, for a sum of costs."""
     if minutes >= 100:
@@ -145,22 +245,6 @@ def _of_row(rows: pd.DataFrame, row: Row) -> pd.DataFrame:
     return only(rows, preset=row.preset, overrides=overrides)
 
 
-def _values(rows: pd.DataFrame, metric: str) -> list[float]:
-    """One value per seed, in the order of seeds; the newest, where two targets share a configuration."""
-    same = only(rows, metric=metric)
-    by_seed = dict(zip(same["seed"].tolist(), same["value"].tolist()))
-    return [by_seed[seed] for seed in sorted(by_seed)]
-
-
-def _cost(rows: pd.DataFrame, row: Row) -> list[str]:
-    """[number of seeds, minutes per seed]: the measured median, or the plan's estimate."""
-    minutes = dict(zip(rows["seed"].tolist(), rows["minutes"].tolist()))
-    if not minutes:
-        return ["0", f"{ESTIMATED} {row.minutes:g}"]
-    spent = statistics.median(minutes.values())
-    return [str(len(minutes)), f"{spent:.0f}" if spent >= 100 or spent == 0 else f"{max(spent, 0.1):.1f}"]
-
-
 def _mean(values: Sequence[float], column: Column) -> str:
     if not values:
         return NOT_RUN
@@ -170,94 +254,46 @@ def _mean(values: Sequence[float], column: Column) -> str:
     return f"{mean:.4g}" + ("" if spread is None else f" ± {spread:.2g}")
 
 
-def _rows_by_columns(table: Table, runs: pd.DataFrame) -> tuple[list[str], list[list[str]], list[str]]:
+def _compared(
+    table: Table, row: Row, column: Column, ours: dict[int, float], published: pd.DataFrame
+) -> Cell:
+    """Difference and verdict are against the paper, else against the authors' code."""
+    paper = find(published, row.target, table.dataset, column.metric, "paper")
+    code = find(published, row.target, table.dataset, column.metric, "authors-code")
+    against = paper if paper is not None and paper.verified else code or paper
+    difference, verdict = None, ""
+    if ours and against is not None and column.percent and against.unit == "share":
+        values = list(ours.values())
+        verdict = number_verdict(
+            values, against.value, test_size=QUERIES.get((table.dataset, table.split)),
+            verified=against.verified, exact=table.dataset not in INEXACT,
+        )  # fmt: skip
+        if against.verified:
+            difference = statistics.fmean(values) - against.value
+            verdict += "" if against is paper else " (authors' code)"
+    return Cell(column=column, ours=ours, paper=paper, code=code, difference=difference, verdict=verdict)
+
+
+def _rows_by_columns(table: Table, lines: Sequence[Line]) -> tuple[list[str], list[list[str]]]:
     header = ["", *(c.label for c in table.columns), "seeds", "min / seed"]
-    body = []
-    for row in table.rows:
-        own = _of_row(runs, row)
-        body.append([row.label, *(_mean(_values(own, c.metric), c) for c in table.columns), *_cost(own, row)])
-    return header, body, []
+    return header, [[line.row.label, *(cell.text for cell in line.cells), *line.cost] for line in lines]
 
 
-def _cell_by_cell(
-    table: Table, runs: pd.DataFrame, published: pd.DataFrame
-) -> tuple[list[str], list[list[str]], list[str]]:
-    """One line per cell. Of metrics after the first, only those that somebody has a number of."""
+def _cell_by_cell(table: Table, lines: Sequence[Line]) -> tuple[list[str], list[list[str]]]:
+    """One line per cell."""
     header = ["", "metric", "paper", "authors' code", "ours", "difference", "verdict", "seeds", "min / seed"]
     body = []
-    for row in table.rows:
-        own, first = _of_row(runs, row), True
-        for number, column in enumerate(table.columns):
-            theirs = {
-                k: find(published, row.target, table.dataset, column.metric, k)
-                for k in ("paper", "authors-code")
-            }
-            values = _values(own, column.metric)
-            if number and not values and not any(theirs.values()):
-                continue
+    for line in lines:
+        for cell in line.cells:
+            first = cell is line.cells[0]
             body.append([
-                row.label if first else "", column.label,
-                *map(published_text, theirs.values()), _mean(values, column),
-                *_compared(table, column, values, theirs["paper"], theirs["authors-code"]),
-                *(_cost(own, row) if first else ["", ""]),
+                line.row.label if first else "", cell.column.label,
+                published_text(cell.paper), published_text(cell.code), cell.text, difference_text(cell),
+                cell.verdict, *(line.cost if first else ("", "")),
             ])  # fmt: skip
-            first = False
-    notes = []
-    if any(line[2] == UNKNOWN for line in body):
-        notes.append(f"{UNKNOWN} published value not seen.")
-    if any(UNCHECKED in cell for line in body for cell in line[2:4]):
-        notes.append(f"{UNCHECKED} not checked against the PDF.")
-    if all(line[3] == UNKNOWN for line in body):
+    if all(cell.code is None for line in lines for cell in line.cells):
         header, body = header[:3] + header[4:], [line[:3] + line[4:] for line in body]
-    return header, body, notes
-
-
-def _compared(
-    table: Table, column: Column, values: list[float], paper: Published | None, code: Published | None
-) -> list[str]:
-    """[difference in points, verdict] against the paper, else against the authors' code."""
-    against = paper if paper is not None and paper.verified else code or paper
-    if not values or against is None or not column.percent or against.unit != "share":
-        return ["", ""]
-    verdict = number_verdict(
-        values, against.value, test_size=QUERIES.get((table.dataset, table.split)), verified=against.verified,
-        exact=table.dataset not in INEXACT,
-    )  # fmt: skip
-    if not against.verified:
-        return ["", verdict]
-    difference = percent(statistics.fmean(values) - against.value, signed=True)
-    return [difference, verdict if against is paper else f"{verdict} (authors' code)"]
-
-
-def _figures(table: Table, runs: pd.DataFrame, body: list[list[str]]) -> list[str]:
-    """What the figures are, as sentences."""
-    said = []
-    if any(c.percent for c in table.columns):
-        said.append("Percent, mean ± standard deviation over seeds.")
-    measured = [own for row in table.rows if not (own := _of_row(runs, row)).empty]
-    if any(line[-1].startswith(ESTIMATED) for line in body):
-        machine = "GPU" if table.budget == "paper" else "core"
-        said.append(f"{NOT_RUN} not run; {ESTIMATED} estimated minutes of one {machine}.")
-    if measured:
-        said.append(f"Run on: {'; '.join(sorted(set(pd.concat(measured)['device'])))}.")
-    return said
-
-
-def _framed(
-    plan: Plan,
-    table: Table,
-    header: list[str],
-    body: list[list[str]],
-    notes: list[str],
-    generated: bool,
-    plain: bool,
-) -> list[str]:
-    align = "l" + "".join("l" if name in ("metric", "verdict") else "r" for name in header[1:])
-    title = table.title + (" (embedded set)" if generated else "")
-    notes = [*([EMBEDDED_NOTE] if generated else []), *notes, *([table.note] if table.note else [])]
-    if plain:
-        return [f"{plan.title}: {title}", "", grid(header, body, align, plain=True), "", *notes]
-    return [f"**{_escaped(title)}**", "", grid(header, body, align), "", f"*{' '.join(notes)}*"]
+    return header, body
 
 
 def _escaped(cell: str) -> str:
