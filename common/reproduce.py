@@ -4,8 +4,9 @@
 
 Without --table it runs each table's default rows with the first seed. A cell is finished when its run folder
 on this computer holds a finished checkpoint of the same configuration and code, and its rows are in
-results/runs/<paper>.csv. On CPU as many runs go side by side as there are cores, one thread each; on a GPU
-one at a time. Ctrl-C, or a kill, loses at most the epoch in progress: the same command goes on.
+results/runs/<paper>.csv; a row without training, when a note of that configuration and code lies beside its
+log. On CPU as many runs go side by side as there are cores, one thread each; on a GPU one at a time. Ctrl-C,
+or a kill, loses at most the epoch in progress: the same command goes on.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from typing import Any
 from tqdm import tqdm
 
 from common import compute, config, data, results, run
+from common.files import write_atomically
 from common.plan import Plan, Row, Table
 
 
@@ -53,6 +55,13 @@ class Cell:
     @property
     def folder(self) -> Path:
         return run.run_folder(self.paper, self.row.preset, self.changed, self.seed)
+
+    @property
+    def log(self) -> Path:
+        """What the commands print."""
+        return (
+            self.folder.with_name("logs") / f"{self.folder.name}{'' if self.row.train else '-baseline'}.txt"
+        )
 
     def arguments(self) -> list[str]:
         return [self.row.preset, *config.flags(self.changed), "--seed", str(self.seed)]
@@ -95,7 +104,7 @@ def main(argv: list[str]) -> None:
     waiting = [c for c in cells if not is_finished(plan, c, code)]
     jobs = args.jobs or (1 if compute.pick_device().type == "cuda" else compute.cores())
     announce(plan, chosen, cells, waiting, jobs)
-    failures = work(waiting, jobs) if waiting else []
+    failures = work(plan, waiting, jobs) if waiting else []
     for table, _ in chosen:
         print(f"\n{results.terminal_table(plan, table, synthetic=names[table.dataset] == 'embedded')}")
     if all(name != "embedded" for name in names.values()):
@@ -161,14 +170,22 @@ def unique(cells: Iterable[Cell]) -> list[Cell]:
 
 
 def is_finished(plan: Plan, cell: Cell, code: str) -> bool:
-    """Whether the run folder is finished and its figures are recorded. Untrained rows cost seconds and always
-    run.
-    """
+    """Whether the run folder is finished and its figures are recorded."""
     if not cell.row.train:
-        return False
+        note = cell.log.with_suffix(".json")
+        if not note.exists() or note.read_text() != measured_note(plan, cell):
+            return False
+        return results.has_baseline(cell.paper, cell.row.preset, cell.changed, cell.seed)
     cfg = plan.presets[cell.row.preset] | cell.changed | {"seed": cell.seed}
     done = run.finished(cell.folder, cfg, code)
     return done is not None and results.has_checkpoint(cell.paper, done["checkpoint"])
+
+
+def measured_note(plan: Plan, cell: Cell) -> str:
+    """What was measured without training, by which configuration and code; written beside the log."""
+    cfg = plan.presets[cell.row.preset] | cell.changed | {"seed": cell.seed}
+    code = run.code_fingerprint(f"{cell.paper}.evaluate")
+    return json.dumps({"baseline": cell.row.baseline, "config": cfg, "code": code}, sort_keys=True)
 
 
 def announce(plan: Plan, chosen: list[Any], cells: list[Cell], waiting: list[Cell], jobs: int) -> None:
@@ -191,7 +208,7 @@ def announce(plan: Plan, chosen: list[Any], cells: list[Cell], waiting: list[Cel
     )
 
 
-def work(cells: list[Cell], jobs: int) -> list[str]:
+def work(plan: Plan, cells: list[Cell], jobs: int) -> list[str]:
     """Run the cells; returns a sentence per failure. Ctrl-C ends the children and raises."""
     children: set[subprocess.Popen[bytes]] = set()
     stop = threading.Event()
@@ -200,7 +217,7 @@ def work(cells: list[Cell], jobs: int) -> list[str]:
         environment["OMP_NUM_THREADS"] = "1"
 
     def one(cell: Cell) -> str:
-        log = cell.folder.with_name("logs") / f"{cell.folder.name}{'' if cell.row.train else '-baseline'}.txt"
+        log = cell.log
         log.parent.mkdir(parents=True, exist_ok=True)
         for words in cell.commands():
             if stop.is_set():
@@ -216,6 +233,8 @@ def work(cells: list[Cell], jobs: int) -> list[str]:
             if status and not stop.is_set():
                 last = log.read_text(errors="replace").strip().splitlines()[-1]
                 return f"{cell.folder.name}: {last} (log: {log})"
+        if not cell.row.train and not stop.is_set():
+            write_atomically(log.with_suffix(".json"), measured_note(plan, cell).encode())
         return ""
 
     failures: list[str] = []

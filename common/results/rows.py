@@ -103,6 +103,15 @@ def has_checkpoint(paper: str, checkpoint: str, root: Path = Path("results")) ->
     return any(cells["checkpoint"] == checkpoint for cells in _read(runs_file(paper, root)))
 
 
+def has_baseline(
+    paper: str, preset: str, overrides: Mapping[str, Any], seed: int, root: Path = Path("results")
+) -> bool:
+    """Whether anything was recorded of this configuration without a checkpoint."""
+    wanted = ("none", preset, canonical(overrides), str(seed))
+    names = ("checkpoint", "preset", "overrides", "seed")
+    return any(tuple(cells[name] for name in names) == wanted for cells in _read(runs_file(paper, root)))
+
+
 def runs_file(paper: str, root: Path = Path("results")) -> Path:
     """<root>/runs/<paper>.csv. ValueError when `paper` cannot be the name of a paper's folder."""
     return root / "runs" / f"{paper_name(paper)}.csv"

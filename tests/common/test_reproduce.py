@@ -138,8 +138,8 @@ def test_the_driver_from_first_run_to_nothing_left(place):
 
     status, out, err = drive(place, "--table", "first", "second", "--seeds", "0", "1")
     assert status == 0, err
-    # base, one, two at two seeds: the second table shares its row with the first, and a-s0 is done.
-    assert "6 runs, 1 finished; 5 to go" in out
+    # base, one, two at two seeds: the second table shares its row with the first; base and one have seed 0.
+    assert "6 runs, 2 finished; 4 to go" in out
     assert len(folders(place)) == 4
 
     rows = (place / "results/runs/toy.csv").read_text()
@@ -148,6 +148,17 @@ def test_the_driver_from_first_run_to_nothing_left(place):
     assert status == 0, err
     assert "1 runs, 0 finished; 1 to go" in out, "rows in results/ do not make a cell finished"
     assert (place / "results/runs/toy.csv").read_text().startswith(rows)
+
+    for what in ("its rows are gone", "other code measures"):
+        if what == "its rows are gone":
+            (place / "results/runs/toy.csv").unlink()
+        else:
+            with open(place / "toy/evaluate.py", "a") as file:
+                file.write("\nOTHER = 1\n")
+        status, out, err = drive(place, "--table", "first", "--seeds", "0")
+        assert status == 0, err
+        assert "3 runs, 0 finished; 3 to go" in out or what == "other code measures", what
+        assert "3 runs, 3 finished" not in out, what
 
 
 def test_a_failed_run_does_not_stop_the_others_and_is_told_last(place):
