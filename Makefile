@@ -15,7 +15,7 @@ STAMP := .venv/.installed
 REPRODUCE = $(PY) -m common.reproduce $(1) $(if $(BUDGET),--budget $(BUDGET)) $(if $(TABLE),--table $(TABLE)) $(if $(SEEDS),--seeds $(SEEDS))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test check smoke reproduce reproduce-cgd reproduce-hyperbolic reproduce-hierarchical reproduce-instance tables report gallery-cgd maps-cgd bench
+.PHONY: help setup test check smoke reproduce reproduce-cgd reproduce-hyperbolic reproduce-hierarchical reproduce-instance tables report gallery-cgd maps-cgd book torture bench
 
 help: ## this list
 	@grep -hE '^[a-z%<>-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -76,6 +76,10 @@ tables: $(STAMP) ## render every table and figure from results/
 report: $(STAMP) ## results/index.html: every result in one page, no network
 	$(PY) -m common.report
 
+book: $(STAMP) ## the reading pages, each paper beside its code, into site/
+	$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[book]'
+	$(PY) -m book
+
 gallery-cgd: $(STAMP) ## queries with their nearest neighbours, CHECKPOINT=runs/.../last.pt
 	$(PY) -m cgd_retrieval.evaluate $(or $(CHECKPOINT),runs/cgd_retrieval/omniglot-s0/last.pt) --export runs/cgd_retrieval/gallery.npz
 	$(PY) -m common.gallery runs/cgd_retrieval/gallery.npz --out runs/cgd_retrieval/gallery.png
@@ -85,6 +89,9 @@ maps-cgd: $(STAMP) ## similarity maps of S, M and SM, the paper's Figure 4
 
 data-%: $(STAMP)
 	$(PY) -m common.data fetch $*
+
+torture: $(STAMP) ## kill -9 at 80 moments, 20 of each paper; each run must end as an unbroken one
+	OMP_NUM_THREADS=1 $(PY) -m tests.torture
 
 bench: $(STAMP) ## speed and memory against peers
 	$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[test,bench]'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
 from pathlib import Path
@@ -17,6 +18,12 @@ def write_atomically(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(draft, path)
     finally:
+        draft.unlink(missing_ok=True)
+
+
+def remove_drafts(path: Path) -> None:
+    """What a killed process left of writing `path`; for whoever holds the lock that guards it."""
+    for draft in path.parent.glob(f".{glob.escape(path.name)}.[0-9]*"):
         draft.unlink(missing_ok=True)
 
 

@@ -32,7 +32,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from common import compute, config, distributed
-from common.files import write_atomically
+from common.files import remove_drafts, write_atomically
 
 T = TypeVar("T")
 
@@ -90,6 +90,8 @@ class Run:
         set_aside_stale(self.folder, self.facts)
         self.folder.mkdir(exist_ok=True)
         self._lock = lock(self.folder)
+        for name in ("config.json", "log.jsonl", "last.pt", "done.json"):
+            remove_drafts(self.folder / name)
         if not (self.folder / "config.json").exists():
             write_atomically(self.folder / "config.json", json.dumps(self.facts, indent=1).encode())
 

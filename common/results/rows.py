@@ -20,7 +20,7 @@ from typing import Any
 
 import pandas as pd
 
-from common.files import write_atomically
+from common.files import remove_drafts, write_atomically
 
 COLUMNS: tuple[str, ...] = (
     "target", "preset", "overrides", "dataset", "split", "metric", "value", "unit", "interval", "seed",
@@ -268,6 +268,7 @@ def _replace(path: Path, fresh: list[dict[str, str]]) -> None:
     else:
         writer.writerow(COLUMNS)
     writer.writerows([cells[name] for name in COLUMNS] for cells in fresh)
+    remove_drafts(path)
     write_atomically(path, draft.getvalue().encode("utf-8"))
 
 
