@@ -5,11 +5,12 @@ from __future__ import annotations
 import ast
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from book import sources
+from book import lessons, sources
 
 PAPERS = ["cgd_retrieval", "hierarchical_multilabel", "hyperbolic_embeddings", "instance_discrimination"]
 
@@ -171,13 +172,19 @@ def test_an_escaped_bar_stays_in_its_cell():
     assert sources.cells(r"| D11 | \|P(i)\| | b |") == ["D11", r"\|P(i)\|", "b"]
 
 
-def test_a_lesson_runs_again_when_code_that_it_imports_has_changed():
-    from book import lessons
+def test_a_lesson_runs_again_when_its_code_has_changed(tmp_path, monkeypatch):
+    started = []
 
-    found = [path.relative_to(sources.ROOT).as_posix() for path in lessons.imported(
-        sources.ROOT / "hyperbolic_embeddings/lesson.py"
-    )]  # fmt: skip
-    assert {"hyperbolic_embeddings/lesson.py", "hyperbolic_embeddings/poincare.py"} <= set(found)
-    assert "hyperbolic_embeddings/arithmetic.py" in found  # by way of poincare.py
-    assert "common/metrics/geometry.py" in found  # by way of a package
-    assert "hyperbolic_embeddings/reid/train.py" not in found
+    def begun(command, **about):
+        started.append(command)
+        Path(command[-1]).write_bytes(b"drawn")
+        return subprocess.CompletedProcess(
+            command, 0, stdout=f"told {len(started)}\n{command[-1]}\n", stderr=""
+        )
+
+    monkeypatch.setattr(sources, "ROOT", tmp_path)
+    monkeypatch.setattr(lessons.subprocess, "run", begun)
+    for code, told in (("a", "told 1\n"), ("a", "told 1\n"), ("b", "told 2\n")):
+        monkeypatch.setattr(lessons, "code_fingerprint", lambda module, code=code: f"{module} {code}")
+        assert lessons.run("cgd_retrieval") == (told, tmp_path / "runs/lessons/cgd_retrieval.png")
+    assert [command[1:3] for command in started] == [["-m", "cgd_retrieval.lesson"]] * 2
