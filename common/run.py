@@ -86,10 +86,16 @@ class Run:
         ValueError: the folder holds a run of another configuration, or another process trains in it. A run of
         other code is kept aside.
         """
-        self.folder.parent.mkdir(parents=True, exist_ok=True)
-        set_aside_stale(self.folder, self.facts)
-        self.folder.mkdir(exist_ok=True)
-        self._lock = lock(self.folder)
+        try:
+            self.folder.parent.mkdir(parents=True, exist_ok=True)
+            set_aside_stale(self.folder, self.facts)
+            self.folder.mkdir(exist_ok=True)
+            self._lock = lock(self.folder)
+        except OSError as error:
+            raise OSError(
+                f"cannot make the run folder {self.folder}: {error.strerror}; start the command where you "
+                "may write, or make runs/ a link to such a place"
+            ) from error
         for name in ("config.json", "log.jsonl", "last.pt", "done.json"):
             remove_drafts(self.folder / name)
         if not (self.folder / "config.json").exists():

@@ -28,7 +28,7 @@ from common import compute, data, distributed
 from common.data.augment import Augment, luminance, normalise
 from common.data.catalogue import DataMissing, data_root
 from common.data.dataset import Dataset
-from common.data.loading import Loader, Rows, Sampler, in_order, shared
+from common.data.loading import Loader, Rows, Sampler, alive, in_order, shared
 from common.data.samplers import ShuffleSampler
 from common.data.splits import hold_out_images
 from instance_discrimination.presets import Config
@@ -241,7 +241,7 @@ class PhotographLoader:
         )
         batches = iter(stream)
         try:
-            for pixels, own, index in batches:
+            for pixels, own, index in alive(batches):
                 if isinstance(pixels, str):
                     raise ValueError(pixels)
                 yield pixels.to(self.device, non_blocking=True), own, index

@@ -11,7 +11,7 @@ read or written.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 import torch.utils.data
@@ -21,6 +21,7 @@ from common import distributed
 from common.data.augment import Augment, normalise
 from common.data.dataset import Dataset
 
+T = TypeVar("T")
 Batch = tuple[Tensor, Tensor, Tensor]
 
 
@@ -105,12 +106,25 @@ class Loader:
             )
         )
         try:
-            for pixels, own, index in stream:
+            for pixels, own, index in alive(stream):
                 if isinstance(pixels, str):
                     raise ValueError(pixels)
                 yield pixels.to(self.device, non_blocking=True), own, index
         finally:
             del stream  # ends the workers now, also when the reader stops early or a picture is broken
+
+
+def alive(stream: Iterator[T]) -> Iterator[T]:
+    """What the worker processes of a DataLoader send. OSError when one of them has died."""
+    try:
+        yield from stream
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise OSError(
+            f"a process that decodes pictures has died ({str(error).splitlines()[0]}); out of memory, most "
+            "likely: use fewer --workers and start the same command again; the last checkpoint is kept"
+        ) from error
 
 
 class _Decoder(torch.utils.data.Dataset):

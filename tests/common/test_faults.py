@@ -1,0 +1,102 @@
+"""What goes wrong outside of the program: each fault ends in one sentence, and the same command goes on."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from common import run
+from common.data import Dataset
+from common.data.augment import Augment
+from common.data.loading import Loader
+from common.files import write_atomically
+from common.results.rows import CELL, newest
+
+ROOT = Path(__file__).parents[2]
+TRAIN = [sys.executable, "-m", "hierarchical_multilabel.train", "smoke"]
+
+
+def start(folder, *, limit=None):
+    """Train in `folder`; limit: bytes that a file may have, as on a full disk."""
+
+    def limited():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "DATA": "synthetic", "OMP_NUM_THREADS": "1"}
+    environment["DATA_CACHE"] = str(folder.parent / "cache")  # made before the disk is full
+    environment.pop("DATA_ROOT", None)
+    return subprocess.run(
+        TRAIN, cwd=folder, env=environment, capture_output=True, text=True, timeout=300,
+        preexec_fn=limited if limit else None,
+    )  # fmt: skip
+
+
+def test_a_disk_that_is_full_keeps_the_old_checkpoint(tmp_path):
+    whole, full = tmp_path / "whole", tmp_path / "full"
+    whole.mkdir(), full.mkdir()
+    told = start(whole)
+    assert told.returncode == 0, told.stderr
+    path = told.stdout.split()[-1]
+
+    told = start(full, limit=20_000)  # config.json and the log fit, a checkpoint does not
+    assert told.returncode == 2
+    assert told.stderr.startswith(
+        "error: cannot write runs/hierarchical_multilabel/smoke-s0/last.pt: File too"
+    )
+    assert "start the same command again" in told.stderr
+    assert sorted(p.name for p in (full / path).parent.iterdir()) == [".lock", "config.json", "log.jsonl"]
+
+    told = start(full)  # room again
+    assert told.returncode == 0, told.stderr
+    one, two = (torch.load(place / path, weights_only=True)["state"]["model"] for place in (whole, full))
+    assert all(torch.equal(value, two[name]) for name, value in one.items())
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path):
+    path = tmp_path / "x"
+    write_atomically(path, b"old")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(OSError, match=r"cannot write .*x: File too large; what was there .* still whole"):
+            write_atomically(path, bytes(5000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
+def test_a_place_that_cannot_be_written_is_told_at_once(tmp_path):
+    """/proc takes no folders, not even from root."""
+    (tmp_path / "runs").symlink_to("/proc")
+    told = start(tmp_path)
+    assert told.returncode == 2
+    assert "error: cannot make the run folder runs/hierarchical_multilabel/smoke-s0: " in told.stderr
+    assert "start the command where you may write" in told.stderr
+
+
+def test_a_worker_that_is_killed_is_told(tmp_path, monkeypatch):
+    pictures = Dataset(
+        name="x", split="train", labels=torch.zeros(8, 1, dtype=torch.int64), levels=("class",),
+        names=(("a",),), size=4, paths=tuple(tmp_path / f"{i}.png" for i in range(8)),
+    )  # fmt: skip
+    monkeypatch.setattr(Dataset, "picture", lambda self, row: os.kill(os.getpid(), signal.SIGKILL))
+    loader = Loader(pictures, Augment(size=4), workers=1)
+    with pytest.raises(OSError, match="a process that decodes pictures has died .*use fewer --workers"):
+        list(loader.all(batch=4))
+
+
+def test_a_clock_that_goes_backwards_changes_nothing(monkeypatch):
+    """The newest row is the last one in the file, and minutes come from a clock that only goes forward."""
+    rows = pd.DataFrame(
+        [dict.fromkeys(CELL, "a") | {"value": 0.1}, dict.fromkeys(CELL, "a") | {"value": 0.2}]
+    )
+    rows["date"] = ["2030-01-01T00:00:00Z", "2020-01-01T00:00:00Z"]
+    assert newest(rows)["value"].tolist() == [0.2]
+    assert "time.time()" not in Path(run.__file__).read_text()
