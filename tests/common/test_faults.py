@@ -88,7 +88,7 @@ def test_a_worker_that_is_killed_is_told(tmp_path, monkeypatch):
     )  # fmt: skip
     monkeypatch.setattr(Dataset, "picture", lambda self, row: os.kill(os.getpid(), signal.SIGKILL))
     loader = Loader(pictures, Augment(size=4), workers=1)
-    with pytest.raises(OSError, match="a process that decodes pictures has died .*use fewer --workers"):
+    with pytest.raises(OSError, match=r"a process that decodes pictures has died .*use fewer --workers"):
         list(loader.all(batch=4))
 
 

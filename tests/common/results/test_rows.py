@@ -90,8 +90,8 @@ def test_has_checkpoint(tmp_path, measurement):
     assert not has_checkpoint("toy", "0" * 64, tmp_path)
 
 
-def test_newest_goes_by_date_and_then_by_place(tmp_path, measurement):
-    dates = ["2025-01-02T00:00:00Z", "2025-01-01T00:00:00Z", "2025-01-02T00:00:00Z"]
+def test_newest_goes_by_place_whatever_the_date(tmp_path, measurement):
+    dates = ["2025-01-02T00:00:00Z", "2025-01-03T00:00:00Z", "2025-01-01T00:00:00Z"]
     for value, date in zip((0.1, 0.2, 0.3), dates):
         append(
             "toy",
