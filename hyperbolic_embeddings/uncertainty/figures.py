@@ -137,7 +137,8 @@ def curves(folder: Path) -> None:
             [plots.student_half_width(found[n]) if len(found[n]) > 1 else math.nan for n in dims],
         )
     path = folder / "uncertainty-ks.png"
-    plots.lines(dims, series, path, "n", "KS distance, MNIST to Omniglot, 95 % interval", percent=True)
+    label = "KS distance, MNIST to Omniglot, 95 % interval"
+    plots.lines(dims, series, path, "n", label, percent=True, log_x=True)
     print(path)
 
 
