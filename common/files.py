@@ -20,8 +20,8 @@ def write_atomically(path: Path, data: bytes) -> None:
         os.replace(draft, path)
     except OSError as error:
         raise OSError(
-            f"cannot write {path}: {error.strerror}; what was there before is still whole; make room, or "
-            "write where you may, and start the same command again"
+            f"cannot write {path}: {error.strerror or error}; what was there before is still whole; make "
+            "room, or write where you may, and start the same command again"
         ) from error
     finally:
         with contextlib.suppress(OSError):

@@ -93,8 +93,8 @@ class Run:
             self._lock = lock(self.folder)
         except OSError as error:
             raise OSError(
-                f"cannot make the run folder {self.folder}: {error.strerror}; start the command where you "
-                "may write, or make runs/ a link to such a place"
+                f"cannot make the run folder {self.folder}: {error.strerror or error}; start the command "
+                "where you may write, or make runs/ a link to such a place"
             ) from error
         for name in ("config.json", "log.jsonl", "last.pt", "done.json"):
             remove_drafts(self.folder / name)
