@@ -6,11 +6,16 @@ import os
 import platform
 import random
 import resource
+import sys
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
+
+T = TypeVar("T")
 
 
 def pick_device(choice: str = "auto") -> torch.device:
@@ -76,6 +81,28 @@ def peak_memory_mb(device: torch.device) -> float:
         return torch.cuda.max_memory_allocated(device) / 1e6
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 1e6 if platform.system() == "Darwin" else peak * 1024 / 1e6
+
+
+def halving(work: Callable[[int], T], block: int, what: str) -> T:
+    """work(block), and when memory runs out work(block / 2), and so on down to 1, saying so on stderr.
+
+    what: of what there are `block`, for the message. work must begin anew when it is called again.
+    """
+    while True:
+        try:
+            return work(block)
+        except RuntimeError as error:
+            if block == 1 or not is_out_of_memory(error):
+                raise
+        block //= 2
+        print(f"out of memory: going on with {block} {what} at a time", file=sys.stderr)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch could not get memory, on a GPU or on the CPU."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator: can't allocate" in str(error)
 
 
 def cores() -> int:

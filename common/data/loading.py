@@ -17,7 +17,7 @@ import torch
 import torch.utils.data
 from torch import Tensor
 
-from common import distributed
+from common import compute, distributed
 from common.data.augment import Augment, normalise
 from common.data.dataset import Dataset
 
@@ -179,14 +179,20 @@ def embed(
     """What a network makes of every picture, in the order of the data set, without augmentation.
 
     network: images [B, 3, s, s] -> name -> (B, ...). Returns name -> (N, ...). Under torchrun each rank
-    embeds a share of the pictures, and all of them get everything.
+    embeds a share of the pictures, and all of them get everything. Out of memory: half as many at a time.
     """
     n = len(source.dataset)
-    parts: dict[str, list[Tensor]] = {}
-    for images, _, _ in source.all(batch, distributed.share(torch.arange(n))):
-        for name, value in network(images).items():
-            parts.setdefault(name, []).append(value)
-    return {name: distributed.gather(torch.cat(values), n) for name, values in parts.items()}
+    rows = distributed.share(torch.arange(n))
+
+    def embedded(batch: int) -> dict[str, Tensor]:
+        parts: dict[str, list[Tensor]] = {}
+        for images, _, _ in source.all(batch, rows):
+            for name, value in network(images).items():
+                parts.setdefault(name, []).append(value)
+        return {name: torch.cat(values) for name, values in parts.items()}
+
+    found = compute.halving(embedded, batch, "pictures")
+    return {name: distributed.gather(value, n) for name, value in found.items()}
 
 
 def _unchanged(batch: Any) -> Any:

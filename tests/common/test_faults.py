@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 import torch
 
-from common import run
+from common import compute, run
 from common.data import Dataset
 from common.data.augment import Augment
-from common.data.loading import Loader
+from common.data.loading import Loader, embed
 from common.files import write_atomically
 from common.results.rows import CELL, newest
 
@@ -100,3 +100,42 @@ def test_a_clock_that_goes_backwards_changes_nothing(monkeypatch):
     rows["date"] = ["2030-01-01T00:00:00Z", "2020-01-01T00:00:00Z"]
     assert newest(rows)["value"].tolist() == [0.2]
     assert "time.time()" not in Path(run.__file__).read_text()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate")],
+)
+def test_out_of_memory_halves_the_block_and_says_so(error, capsys):
+    pixels = torch.arange(7 * 3 * 16, dtype=torch.uint8).view(7, 3, 4, 4)
+    pictures = Dataset(
+        name="x", split="test", labels=torch.zeros(7, 1, dtype=torch.int64), levels=("class",),
+        names=(("a",),), size=4, pixels=pixels,
+    )  # fmt: skip
+    loader, seen = Loader(pictures, Augment(size=4)), []
+
+    def network(images):
+        seen.append(len(images))
+        if len(images) > 2:
+            raise error
+        return {"z": images.flatten(1)}
+
+    whole = torch.cat([images.flatten(1) for images, _, _ in loader.all()])
+    assert torch.equal(embed(loader, network, batch=8)["z"], whole)
+    assert seen == [7, 4, 2, 2, 2, 1]
+    told = capsys.readouterr().err.splitlines()
+    assert told == [f"out of memory: going on with {n} pictures at a time" for n in (4, 2)]
+
+
+def test_another_error_and_a_block_of_one_are_not_hidden():
+    def broken(block):
+        raise RuntimeError("shapes do not fit")
+
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        compute.halving(broken, 8, "pictures")
+
+    def full(block):
+        raise torch.OutOfMemoryError(f"at {block}")
+
+    with pytest.raises(torch.OutOfMemoryError, match="at 1"):
+        compute.halving(full, 8, "pictures")
