@@ -1,6 +1,7 @@
 """Sphinx extension: the directives that sources.py describes, and LaTeX to MathML without JavaScript."""
 
-# pyright: reportMissingImports=false  # the tools of the extra `book` need not be there
+# The tools of the extra `book` need not be there.
+# pyright: reportMissingImports=false
 
 from __future__ import annotations
 
