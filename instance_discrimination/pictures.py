@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +27,7 @@ from common import compute, data, distributed
 from common.data.augment import Augment, luminance, normalise
 from common.data.catalogue import DataMissing, data_root
 from common.data.dataset import Dataset
-from common.data.loading import Loader, Rows, Sampler, alive, in_order, shared
+from common.data.loading import Loader, Rows, Sampler, decoded, in_order, shared
 from common.data.samplers import ShuffleSampler
 from common.data.splits import hold_out_images
 from instance_discrimination.presets import Config
@@ -226,27 +225,10 @@ class PhotographLoader:
         return images, self.labels[index], index
 
     def _decoded(
-        self, rows: Iterable[Rows], draw: tuple[int, int] | None
+        self, batches: Iterable[Rows], draw: tuple[int, int] | None
     ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """([b, 3, s, s] uint8 on the device, their rows [b], the whole batch's rows [B]), rows on the CPU."""
-        stream = torch.utils.data.DataLoader(
-            Crops(self.dataset, self.augment, draw),
-            batch_size=None,  # a whole batch of rows at a time
-            sampler=rows,  # type: ignore[arg-type]
-            num_workers=self.workers,
-            prefetch_factor=4 if self.workers else None,
-            pin_memory=self.device.type == "cuda",
-            collate_fn=_unchanged,
-            generator=torch.Generator(),  # else iterating draws a number from the global state
-        )
-        batches = iter(stream)
-        try:
-            for pixels, own, index in alive(batches):
-                if isinstance(pixels, str):
-                    raise ValueError(pixels)
-                yield pixels.to(self.device, non_blocking=True), own, index
-        finally:
-            del batches  # ends the workers now, also when the reader stops early or a picture is broken
+        return decoded(Crops(self.dataset, self.augment, draw), batches, self.workers, self.device)
 
 
 class Crops(torch.utils.data.Dataset):
@@ -292,7 +274,3 @@ def some_grey(pixels: Tensor, rows: Tensor, share: float, seed: int, epoch: int)
     grey = luminance(pixels.float()).round_().to(torch.uint8)  # (B, 1, s, s)
     chosen = drawn.to(pixels.device, non_blocking=True)[:, None, None, None]
     return torch.where(chosen, grey, pixels)
-
-
-def _unchanged(batch: Any) -> Any:
-    return batch

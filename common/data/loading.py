@@ -11,7 +11,7 @@ read or written.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol
 
 import torch
 import torch.utils.data
@@ -21,7 +21,6 @@ from common import compute, distributed
 from common.data.augment import Augment, normalise
 from common.data.dataset import Dataset
 
-T = TypeVar("T")
 Batch = tuple[Tensor, Tensor, Tensor]
 
 
@@ -93,31 +92,35 @@ class Loader:
             for own, index in batches:
                 yield self.pixels[own.to(self.device, non_blocking=True)], own, index
             return
-        stream = iter(
-            torch.utils.data.DataLoader(
-                _Decoder(self.dataset),
-                batch_size=None,  # the decoder receives a whole batch of rows
-                sampler=batches,
-                collate_fn=_unchanged,
-                num_workers=self.workers,
-                prefetch_factor=4 if self.workers else None,
-                pin_memory=self.device.type == "cuda",
-                generator=torch.Generator(),  # else iterating draws a number from the global state
-            )
+        yield from decoded(_Decoder(self.dataset), batches, self.workers, self.device)
+
+
+def decoded(
+    decoder: torch.utils.data.Dataset, batches: Iterable[Rows], workers: int, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """What a decoder makes of each batch of rows, decoded ahead by worker processes: pictures on the device,
+    their rows and the whole batch's rows on the CPU.
+
+    decoder[Rows]: (pictures, own rows, whole rows), or a sentence in place of the pictures, which is raised
+    as ValueError. OSError when a worker has died.
+    """
+    stream = iter(
+        torch.utils.data.DataLoader(
+            decoder,
+            batch_size=None,  # the decoder receives a whole batch of rows
+            sampler=batches,
+            collate_fn=_unchanged,
+            num_workers=workers,
+            prefetch_factor=4 if workers else None,
+            pin_memory=device.type == "cuda",
+            generator=torch.Generator(),  # else iterating draws a number from the global state
         )
-        try:
-            for pixels, own, index in alive(stream):
-                if isinstance(pixels, str):
-                    raise ValueError(pixels)
-                yield pixels.to(self.device, non_blocking=True), own, index
-        finally:
-            del stream  # ends the workers now, also when the reader stops early or a picture is broken
-
-
-def alive(stream: Iterator[T]) -> Iterator[T]:
-    """What the worker processes of a DataLoader send. OSError when one of them has died."""
+    )
     try:
-        yield from stream
+        for pixels, own, index in stream:
+            if isinstance(pixels, str):
+                raise ValueError(pixels)
+            yield pixels.to(device, non_blocking=True), own, index
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
@@ -125,6 +128,8 @@ def alive(stream: Iterator[T]) -> Iterator[T]:
             f"a process that decodes pictures has died ({str(error).splitlines()[0]}); out of memory, most "
             "likely: use fewer --workers and start the same command again; the last checkpoint is kept"
         ) from error
+    finally:
+        del stream  # ends the workers now, also when the reader stops early or a picture is broken
 
 
 class _Decoder(torch.utils.data.Dataset):
