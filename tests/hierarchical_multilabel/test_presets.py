@@ -1,10 +1,7 @@
 """Presets, tables, claims and the page: nothing dead, nothing that points nowhere, every number computed."""
 
-import ast
-import dataclasses
 import importlib
 import inspect
-import itertools
 import json
 import math
 import re
@@ -19,6 +16,7 @@ from common.plan import Plan
 from hierarchical_multilabel import claims, losses
 from hierarchical_multilabel.presets import OMNIGLOT, PRESETS, Config
 from hierarchical_multilabel.tables import BATCHES, METHODS, PLAN, changes
+from tests.checks import RUN, check_command_line, check_rows, dead_fields, fields_without_a_source
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "hierarchical_multilabel/reproduce.md").read_text()
@@ -28,37 +26,22 @@ PAGE = (ROOT / "hierarchical_multilabel/reproduce.md").read_text()
 
 
 def test_every_field_is_read_somewhere():
-    text = "".join(
-        (ROOT / f"hierarchical_multilabel/{name}.py").read_text() for name in ("train", "evaluate")
-    )
-    text += (ROOT / "common/run.py").read_text()
-    dead = [f.name for f in dataclasses.fields(Config) if not re.search(rf"cfg\.{f.name}\b", text)]
-    assert dead == []
+    files = [ROOT / f"hierarchical_multilabel/{name}.py" for name in ("train", "evaluate")]
+    assert dead_fields(Config, [*files, RUN]) == []
 
 
 def test_every_field_says_where_its_default_comes_from():
-    body = ast.parse(inspect.getsource(Config)).body[0].body
-    for field, help_ in itertools.pairwise(body):
-        if isinstance(field, ast.AnnAssign):
-            assert isinstance(help_, ast.Expr), ast.unparse(field)
+    assert fields_without_a_source(Config) == []
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_is_read_from_the_command_line(preset):
-    name, cfg = config.parse(PRESETS, [preset, "--seed", "3"])
-    assert (name, cfg) == (preset, dataclasses.replace(PRESETS[preset][1], seed=3))
+    check_command_line(PRESETS, preset)
 
 
 @pytest.mark.parametrize("table", PLAN.tables, ids=lambda t: f"{t.budget}/{t.name}")
 def test_every_row_of_a_table_can_be_run(table):
-    labels = [row.label for row in table.rows]
-    assert len(set(labels)) == len(labels)
-    assert set(table.default) <= set(labels)
-    assert len(table.seeds) >= 3
-    for row in table.rows:
-        name, cfg = config.parse(PRESETS, [row.preset, *config.flags(row.overrides)])
-        assert config.overrides(PRESETS, name, cfg) == row.overrides
-        assert cfg.data == table.dataset
+    for _, cfg in check_rows(PRESETS, table):
         assert (cfg.val_share > 0) == (table.split == "val")
         assert cfg.hold_out == (table.split == "held-out")
 

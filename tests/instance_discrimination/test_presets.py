@@ -1,20 +1,18 @@
 """Presets, tables, claims, published numbers and the page: nothing dead, nothing that points nowhere."""
 
-import ast
-import dataclasses
 import importlib
 import inspect
-import itertools
 import re
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from common import config, results
+from common import results
 from instance_discrimination import claims, tables
 from instance_discrimination.presets import CIFAR, IMAGENET, MINI, PRESETS, ROWS, Config
 from instance_discrimination.tables import PLAN
+from tests.checks import RUN, check_command_line, check_rows, dead_fields, fields_without_a_source
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "instance_discrimination/reproduce.md").read_text()
@@ -22,35 +20,22 @@ PAGE = (ROOT / "instance_discrimination/reproduce.md").read_text()
 
 def test_every_field_is_read_somewhere():
     names = ("train", "evaluate", "pictures", "probes", "finetune", "cost", "voc")
-    text = "".join((ROOT / f"instance_discrimination/{name}.py").read_text() for name in names)
-    text += (ROOT / "common/run.py").read_text()
-    dead = [f.name for f in dataclasses.fields(Config) if not re.search(rf"cfg\.{f.name}\b", text)]
-    assert dead == []
+    files = [ROOT / f"instance_discrimination/{name}.py" for name in names]
+    assert dead_fields(Config, [*files, RUN]) == []
 
 
 def test_every_field_says_where_its_default_comes_from():
-    body = ast.parse(inspect.getsource(Config)).body[0].body
-    for field, help_ in itertools.pairwise(body):
-        if isinstance(field, ast.AnnAssign):
-            assert isinstance(help_, ast.Expr), ast.unparse(field)
+    assert fields_without_a_source(Config) == []
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_is_read_from_the_command_line(preset):
-    name, cfg = config.parse(PRESETS, [preset, "--seed", "3"])
-    assert (name, cfg) == (preset, dataclasses.replace(PRESETS[preset][1], seed=3))
+    check_command_line(PRESETS, preset)
 
 
 @pytest.mark.parametrize("table", PLAN.tables, ids=lambda t: f"{t.budget}/{t.name}")
 def test_every_row_of_a_table_can_be_run(table):
-    labels = [row.label for row in table.rows]
-    assert len(set(labels)) == len(labels)
-    assert set(table.default) <= set(labels)
-    assert len(table.seeds) >= 3
-    for row in table.rows:
-        name, cfg = config.parse(PRESETS, [row.preset, *config.flags(row.overrides)])
-        assert config.overrides(PRESETS, name, cfg) == row.overrides
-        assert cfg.data == table.dataset
+    for _, cfg in check_rows(PRESETS, table):
         assert (cfg.held_out > 0) == (table.split == "val")
 
 

@@ -1,44 +1,31 @@
 """Presets, tables, claims and published numbers of the delta experiment: nothing dead or dangling."""
 
-import ast
-import dataclasses
-import inspect
-import itertools
 import math
-import re
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from common import config, results
+from common import results
 from common.results.rows import COLUMNS
 from hyperbolic_embeddings.delta.claims import claims
 from hyperbolic_embeddings.delta.presets import PRESETS, Delta
 from hyperbolic_embeddings.delta.tables import TABLES, changes
+from tests.checks import check_rows, dead_fields, fields_without_a_source
 
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "hyperbolic_embeddings/delta"
 
 
 def test_every_field_is_read_somewhere_and_says_where_its_default_comes_from():
-    text = "".join(path.read_text() for path in FOLDER.glob("*.py"))
-    text += (ROOT / "hyperbolic_embeddings/evaluate.py").read_text()
-    dead = [f.name for f in dataclasses.fields(Delta) if not re.search(rf"cfg\.{f.name}\b", text)]
-    assert dead == []
-    for field, help_ in itertools.pairwise(ast.parse(inspect.getsource(Delta)).body[0].body):
-        if isinstance(field, ast.AnnAssign):
-            assert isinstance(help_, ast.Expr), ast.unparse(field)
+    files = [*FOLDER.glob("*.py"), FOLDER.parent / "evaluate.py"]
+    assert dead_fields(Delta, files) == []
+    assert fields_without_a_source(Delta) == []
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda t: f"{t.budget}/{t.name}")
 def test_every_row_of_a_table_can_be_run(table):
-    labels = [row.label for row in table.rows]
-    assert len(set(labels)) == len(labels)
-    for row in table.rows:
-        name, cfg = config.parse(PRESETS, [row.preset, *config.flags(row.overrides)])
-        assert config.overrides(PRESETS, name, cfg) == row.overrides
-        assert cfg.data == table.dataset
+    for row, _ in check_rows(PRESETS, table):
         assert row.baseline == "delta"
     assert len({PRESETS[row.preset][1].points for row in table.rows}) == 1, "one N per table"
 

@@ -1,44 +1,34 @@
 """Presets, tables and claims: nothing dead, nothing that points nowhere, published settings as published."""
 
-import ast
 import dataclasses
-import inspect
-import itertools
-import re
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from common import config, results
+from common import results
 from hyperbolic_embeddings.fewshot import claims
 from hyperbolic_embeddings.fewshot.presets import GEOMETRIES, PRESETS, FewShot
 from hyperbolic_embeddings.fewshot.tables import TABLES
 from hyperbolic_embeddings.fewshot.train import check
+from tests.checks import RUN, check_command_line, check_rows, dead_fields, fields_without_a_source
 
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "hyperbolic_embeddings/fewshot"
 
 
 def test_every_field_is_read_somewhere():
-    text = "".join((FOLDER / f"{name}.py").read_text() for name in ("train", "evaluate"))
-    text += (ROOT / "common/run.py").read_text() + (ROOT / "hyperbolic_embeddings/evaluate.py").read_text()
-    dead = [f.name for f in dataclasses.fields(FewShot) if not re.search(rf"cfg\.{f.name}\b", text)]
-    assert dead == []
+    files = [FOLDER / "train.py", FOLDER / "evaluate.py", FOLDER.parent / "evaluate.py", RUN]
+    assert dead_fields(FewShot, files) == []
 
 
 def test_every_field_says_where_its_default_comes_from():
-    body = ast.parse(inspect.getsource(FewShot)).body[0].body
-    for field, help_ in itertools.pairwise(body):
-        if isinstance(field, ast.AnnAssign):
-            assert isinstance(help_, ast.Expr), ast.unparse(field)
+    assert fields_without_a_source(FewShot) == []
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_is_read_from_the_command_line_and_can_be_trained(preset):
-    name, cfg = config.parse(PRESETS, [preset, "--seed", "3"])
-    assert (name, cfg) == (preset, dataclasses.replace(PRESETS[preset][1], seed=3))
-    check(cfg)
+    check(check_command_line(PRESETS, preset))
 
 
 # configs/mini and configs/birds of the authors' code: shot, way, lr, step, gamma, c, dim.
@@ -98,16 +88,9 @@ def test_every_target_is_a_published_row_with_an_accuracy():
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda t: f"{t.budget}/{t.name}")
 def test_every_row_of_a_table_can_be_run(table):
-    labels = [row.label for row in table.rows]
-    assert len(set(labels)) == len(labels)
-    assert set(table.default) <= set(labels)
-    assert len(table.seeds) >= 3
     names = [(row.preset, results.canonical(row.overrides)) for row in table.rows]
     assert len(set(names)) == len(names), "two labels for one configuration"
-    for row in table.rows:
-        name, cfg = config.parse(PRESETS, [row.preset, *config.flags(row.overrides)])
-        assert config.overrides(PRESETS, name, cfg) == row.overrides
-        assert cfg.data == table.dataset
+    for row, cfg in check_rows(PRESETS, table):
         assert (cfg.backbone == "pixels") == (row.baseline == "pixels")
         if row.train:
             check(cfg)

@@ -1,43 +1,31 @@
 """Presets, tables and claims of re-identification: nothing dead, nothing that points nowhere."""
 
-import ast
-import dataclasses
-import inspect
-import itertools
-import re
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from common import config, results
+from common import results
 from common.results.rows import COLUMNS
 from hyperbolic_embeddings.reid.claims import claims
 from hyperbolic_embeddings.reid.presets import PRESETS, ReID
 from hyperbolic_embeddings.reid.tables import TABLES, arm
+from tests.checks import RUN, check_rows, dead_fields, fields_without_a_source
 
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "hyperbolic_embeddings/reid"
 
 
 def test_every_field_is_read_somewhere_and_says_where_its_default_comes_from():
-    text = "".join(path.read_text() for path in FOLDER.glob("*.py"))
-    text += (ROOT / "common/run.py").read_text() + (ROOT / "hyperbolic_embeddings/evaluate.py").read_text()
-    dead = [f.name for f in dataclasses.fields(ReID) if not re.search(rf"cfg\.{f.name}\b", text)]
-    assert dead == []
-    for field, help_ in itertools.pairwise(ast.parse(inspect.getsource(ReID)).body[0].body):
-        if isinstance(field, ast.AnnAssign):
-            assert isinstance(help_, ast.Expr), ast.unparse(field)
+    files = [*FOLDER.glob("*.py"), FOLDER.parent / "evaluate.py", RUN]
+    assert dead_fields(ReID, files) == []
+    assert fields_without_a_source(ReID) == []
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda t: t.name)
 def test_every_row_of_a_table_can_be_run(table):
     assert len(table.rows) == 18
-    assert len({row.label for row in table.rows}) == 18
-    for row in table.rows:
-        name, cfg = config.parse(PRESETS, [row.preset, *config.flags(row.overrides)])
-        assert config.overrides(PRESETS, name, cfg) == row.overrides
-        assert cfg.data == table.dataset
+    for _, cfg in check_rows(PRESETS, table):
         assert (cfg.epochs, cfg.milestones, cfg.c) == (300, (200, 270), 1e-5)
 
 

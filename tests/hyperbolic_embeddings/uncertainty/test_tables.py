@@ -1,12 +1,8 @@
 """Presets, tables, claims and pictures: nothing dead, nothing that points nowhere, verdicts from the rows."""
 
-import ast
 import dataclasses
-import inspect
-import itertools
 import json
 import math
-import re
 from pathlib import Path
 
 import pandas as pd
@@ -14,30 +10,26 @@ import pytest
 import torch
 from PIL import Image
 
-from common import config, results
+from common import results
 from common.results.rows import COLUMNS
 from hyperbolic_embeddings.uncertainty import figures
 from hyperbolic_embeddings.uncertainty.claims import claims
 from hyperbolic_embeddings.uncertainty.model import Network
 from hyperbolic_embeddings.uncertainty.presets import PRESETS, Uncertainty
 from hyperbolic_embeddings.uncertainty.tables import DIMS, TABLES, changes
+from tests.checks import RUN, check_command_line, check_rows, dead_fields, fields_without_a_source
 
 ROOT = Path(__file__).parents[3]
 
 
 def test_every_field_is_read_somewhere():
     folder = ROOT / "hyperbolic_embeddings"
-    text = "".join((folder / f"uncertainty/{name}.py").read_text() for name in ("train", "evaluate"))
-    text += (ROOT / "common/run.py").read_text() + (folder / "evaluate.py").read_text()
-    names = [f.name for f in dataclasses.fields(Uncertainty)]
-    assert [name for name in names if not re.search(rf"cfg\.{name}\b", text)] == []
+    files = [folder / f"{name}.py" for name in ("uncertainty/train", "uncertainty/evaluate", "evaluate")]
+    assert dead_fields(Uncertainty, [*files, RUN]) == []
 
 
 def test_every_field_says_where_its_default_comes_from():
-    body = ast.parse(inspect.getsource(Uncertainty)).body[0].body
-    for field, help_ in itertools.pairwise(body):
-        if isinstance(field, ast.AnnAssign):
-            assert isinstance(help_, ast.Expr), ast.unparse(field)
+    assert fields_without_a_source(Uncertainty) == []
 
 
 def test_the_published_setting_is_the_authors():
@@ -52,20 +44,12 @@ def test_the_published_setting_is_the_authors():
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_is_read_from_the_command_line(preset):
-    name, cfg = config.parse(PRESETS, [preset, "--seed", "3"])
-    assert (name, cfg) == (preset, dataclasses.replace(PRESETS[preset][1], seed=3))
+    check_command_line(PRESETS, preset)
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda t: f"{t.budget}/{t.name}")
 def test_every_row_of_a_table_can_be_run(table):
-    labels = [row.label for row in table.rows]
-    assert len(set(labels)) == len(labels)
-    assert set(table.default) <= set(labels)
-    assert len(table.seeds) >= 3
-    for row in table.rows:
-        name, cfg = config.parse(PRESETS, [row.preset, *config.flags(row.overrides)])
-        assert config.overrides(PRESETS, name, cfg) == row.overrides
-        assert cfg.data == table.dataset
+    for _, cfg in check_rows(PRESETS, table):
         assert cfg.epochs == (2 if table.budget == "mini" else 10)
 
 
