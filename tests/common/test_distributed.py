@@ -1,16 +1,11 @@
 """Many processes as one: two ranks against one process."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
-import torch.distributed as dist
 from torch import nn
 
 from common import distributed
+from tests import two_ranks
 
 ROWS = 7  # rank 0 has four of them, rank 1 three
 X = torch.arange(28, dtype=torch.float32).view(ROWS, 2, 2).sin()
@@ -88,14 +83,7 @@ def of_rank(rank):
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("ranks")
-    path = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    command = [sys.executable, __file__, str(folder)]
-    started = [subprocess.Popen([*command, str(rank)], env=path, stderr=subprocess.PIPE) for rank in (0, 1)]
-    for process in started:
-        _, error = process.communicate(timeout=300)
-        assert process.returncode == 0, error.decode()
-    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+    return two_ranks.found(__file__, tmp_path_factory.mktemp("ranks"))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -173,7 +161,4 @@ def test_more_ranks_than_gpus_are_refused(monkeypatch):
 
 
 if __name__ == "__main__":
-    folder, number = Path(sys.argv[1]), int(sys.argv[2])
-    dist.init_process_group("gloo", init_method=f"file://{folder}/group", rank=number, world_size=2)
-    torch.save(of_rank(number), folder / f"{number}.pt")
-    dist.destroy_process_group()
+    two_ranks.serve(of_rank)

@@ -2,16 +2,12 @@
 ranks, planted bugs."""
 
 import math
-import os
-import subprocess
-import sys
 import types
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
 from torch.nn.functional import normalize
 
 from common.distributed import average_gradients, gather, share
@@ -27,6 +23,7 @@ from hierarchical_multilabel.losses import (
     simclr_loss,
     supcon_loss,
 )
+from tests import two_ranks
 
 ROOT = Path(__file__).parents[2]
 HIERARCHICAL: dict[str, Any] = {"HiMulCon": himulcon_loss, "HiConE": hicone_loss, "HiMulConE": himulcone_loss}
@@ -584,17 +581,11 @@ ALL = [(name, form) for name in HIERARCHICAL for form in ("paper", "released")]
 
 
 def test_two_ranks_give_the_gradient_of_one(tmp_path):
-    path = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, __file__, str(tmp_path)]
-    ranks = [subprocess.Popen([*command, str(rank)], env=path, stderr=subprocess.PIPE) for rank in range(2)]
-    for process in ranks:
-        _, error = process.communicate(timeout=300)
-        assert process.returncode == 0, error.decode()
+    ranks = two_ranks.found(__file__, tmp_path)
     for name, form in ALL:
         one = step(name, form)
-        for rank in range(2):
-            two = torch.load(tmp_path / f"{rank}.pt", weights_only=True)[f"{name} {form}"]
-            torch.testing.assert_close(two, one)
+        for found in ranks:
+            torch.testing.assert_close(found[f"{name} {form}"], one)
 
 
 # Planted bugs: text of losses.py, and what it is replaced by
@@ -738,7 +729,4 @@ def test_bad_penalties_and_flat_batches_are_one_clear_sentence():
 
 
 if __name__ == "__main__":
-    folder, number = Path(sys.argv[1]), int(sys.argv[2])
-    dist.init_process_group("gloo", init_method=f"file://{folder}/group", rank=number, world_size=2)
-    torch.save({f"{n} {f}": step(n, f) for n, f in ALL}, folder / f"{number}.pt")
-    dist.destroy_process_group()
+    two_ranks.serve(lambda rank: {f"{n} {f}": step(n, f) for n, f in ALL})

@@ -1,19 +1,16 @@
 """Two processes with half the bank and half the batch each give loss, gradient and bank of one process."""
 
-import os
-import subprocess
-import sys
 import types
 from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 
 from common.distributed import average_gradients, gather, share
 from instance_discrimination import losses, sharding
 from instance_discrimination.memory import MemoryBank
+from tests import two_ranks
 
 SIZE, DIM, BATCH, TAU, LAMBDA, RATE = 13, 4, 6, 0.2, 3.0, 0.1
 STEPS = torch.tensor([[0, 12, 4, 5, 7, 2], [1, 3, 6, 5, 9, 8], [9, 8, 12, 10, 7, 11]])
@@ -81,17 +78,17 @@ def close(a, b):
     return all(torch.allclose(a[k], b[k], rtol=1e-5, atol=1e-6, equal_nan=True) for k in a)
 
 
+def of_rank(rank):
+    found = {form: train(form, 2) for form in FORMS}
+    return found | {wrong: train(form, 2, planted(right, wrong)) for form, right, wrong in PLANTED}
+
+
 def test_two_ranks_equal_one_and_planted_bugs_are_caught(tmp_path):
-    command = [sys.executable, __file__, str(tmp_path)]
-    path = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    ranks = [subprocess.Popen([*command, str(rank)], env=path, stderr=subprocess.PIPE) for rank in range(2)]
-    errors = [process.communicate(timeout=300)[1].decode() for process in ranks]
-    assert [process.returncode for process in ranks] == [0, 0], errors[0] or errors[1]
+    ranks = two_ranks.found(__file__, tmp_path)
     for form in FORMS:
         one = train(form, 1)
         assert one["loss"].std() > 0.01
-        for rank in range(2):
-            two = torch.load(tmp_path / f"{rank}.pt")
+        for two in ranks:
             for name, expected in one.items():
                 torch.testing.assert_close(two[form][name], expected, rtol=1e-5, atol=1e-6, equal_nan=True)
             for which, _, wrong in PLANTED:
@@ -105,9 +102,4 @@ def test_needs_a_process_group():
 
 
 if __name__ == "__main__":
-    folder, number = Path(sys.argv[1]), int(sys.argv[2])
-    dist.init_process_group("gloo", init_method=f"file://{folder}/group", rank=number, world_size=2)
-    found = {form: train(form, 2) for form in FORMS}
-    found |= {wrong: train(form, 2, planted(right, wrong)) for form, right, wrong in PLANTED}
-    torch.save(found, folder / f"{number}.pt")
-    dist.destroy_process_group()
+    two_ranks.serve(of_rank)
