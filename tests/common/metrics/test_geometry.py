@@ -29,10 +29,11 @@ def tree_distances(n, seed):
     return d
 
 
-@pytest.mark.parametrize("tile", [1, 5, 256])
+@pytest.mark.parametrize(("side", "chunk"), [(1, 3), (5, 2048), (16, 7), (32, 2048)])
 @pytest.mark.parametrize("seed", range(3))
-def test_is_its_definition(seed, tile, monkeypatch):
-    monkeypatch.setattr(geometry, "TILE", tile)
+def test_is_its_definition(seed, side, chunk, monkeypatch):
+    monkeypatch.setattr(geometry, "SIDE", side)
+    monkeypatch.setattr(geometry, "CHUNK", chunk)
     x = torch.randn(17, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     d = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist")
     for base in (0, 9, 16):
@@ -44,6 +45,26 @@ def test_is_its_definition(seed, tile, monkeypatch):
     every = [naive(d, p) for p in range(17)]
     assert gromov_delta(x, base=range(17))[0] == pytest.approx(max(every), rel=1e-12)
     assert gromov_delta(x, base=torch.tensor([3, 5]))[0] == pytest.approx(max(every[3], every[5]), rel=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["cloud", "groups", "disk", "any metric"])
+def test_no_triple_that_matters_is_left_out(kind):
+    """Many tiles, of which most are passed over, against the whole cube."""
+    g = torch.Generator().manual_seed(1)
+    n = 150
+    x = torch.randn(n, 8, generator=g, dtype=torch.float64)
+    if kind == "groups":
+        x = x + 4 * torch.randn(6, 8, generator=g, dtype=torch.float64)[torch.arange(n) % 6]
+    elif kind == "disk":
+        x = x * torch.rand(n, 1, generator=g, dtype=torch.float64) ** 8
+    d = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist")
+    if kind == "any metric":  # the triangle inequality is all it has
+        d = (1 + torch.rand(n, n, generator=g, dtype=torch.float64)).triu(1)
+        d = d + d.T
+    for base in (0, 77, n - 1):
+        a = (d[base][:, None] + d[base] - d) / 2
+        cube = float((torch.minimum(a[:, :, None], a).amax(1) - a).max())
+        assert gromov_delta(distances=d, base=base)[0] == pytest.approx(cube, rel=1e-12)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
