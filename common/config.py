@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -92,11 +93,25 @@ def command(main: Callable[[list[str]], None]) -> None:
             from common import distributed  # torch, which a command without ranks may do without
 
             distributed.leave()
-    except EXPECTED as error:
-        if os.environ.get("TRACEBACK"):
+    except (*EXPECTED, RuntimeError) as error:
+        told = str(error) if isinstance(error, EXPECTED) else _out_of_memory(error)
+        if told is None or os.environ.get("TRACEBACK"):
             raise
-        print(f"{f'rank {rank}: ' if ranks > 1 else ''}error: {error}", file=sys.stderr)
+        print(f"{f'rank {rank}: ' if ranks > 1 else ''}error: {told}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
         sys.exit(130)
+
+
+def _out_of_memory(error: RuntimeError) -> str | None:
+    """The sentence for a user whose machine is too small; None for any other error."""
+    from common import compute  # torch, which a command that only reads files does without
+
+    if not compute.is_out_of_memory(error):
+        return None
+    size = re.search(r"tried to allocate [\d.]+ \w+", str(error), re.IGNORECASE)
+    return (
+        f"out of memory{f' ({size[0].lower()})' if size else ''}; the last checkpoint is kept; "
+        "give a smaller batch or smaller pictures, or more ranks"
+    )

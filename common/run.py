@@ -142,8 +142,15 @@ class Run:
 
     def save(self, epoch: int, *, finished: bool = False, **state: Stateful) -> None:
         """Replace last.pt atomically: parts, epoch, random state, seconds. finished=True also writes
-        done.json and releases the folder.
+        done.json and releases the folder. FloatingPointError when a step has made a weight NaN or infinite:
+        the loss of that step was still finite, the next one's would not be.
         """
+        for name, part in state.items():
+            if isinstance(part, torch.nn.Module) and not _finite(part.parameters()):
+                raise FloatingPointError(
+                    f"epoch {epoch} left weights of the {name} that are not finite; the last good checkpoint "
+                    "is kept; usual causes: learning rate too high (--lr), or pictures with NaN"
+                )
         self.seconds += time.monotonic() - self._since
         self._since = time.monotonic()
         checkpoint = {
@@ -235,6 +242,13 @@ def not_finite(step: int) -> FloatingPointError:
         f"the loss was not finite at step {step}; the last good checkpoint is kept; "
         "usual causes: learning rate too high (--lr), or pictures with NaN"
     )
+
+
+@torch.no_grad()
+def _finite(tensors: Iterable[Tensor]) -> bool:
+    """Whether all values are; the device is asked once."""
+    sums = [(x.detach() * 0).sum() for x in tensors]  # 0, or NaN
+    return not sums or bool(torch.stack(sums).isfinite().all())
 
 
 def run_folder(

@@ -1,5 +1,6 @@
 """What goes wrong outside of the program: each fault ends in one sentence, and the same command goes on."""
 
+import math
 import os
 import resource
 import signal
@@ -10,9 +11,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
-from common import compute, run
-from common.data import Dataset
+from common import compute, config, run
+from common.data import Dataset, catalogue
 from common.data.augment import Augment
 from common.data.loading import Loader, embed
 from common.files import write_atomically
@@ -90,6 +92,112 @@ def test_a_worker_that_is_killed_is_told(tmp_path, monkeypatch):
     loader = Loader(pictures, Augment(size=4), workers=1)
     with pytest.raises(OSError, match=r"a process that decodes pictures has died .*use fewer --workers"):
         list(loader.all(batch=4))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_truncated_picture_in_the_middle_of_an_epoch(workers, tmp_path, monkeypatch, capsys):
+    """The epoch ends with the file's name, the checkpoint of the epoch before stays, and with the file mended
+    the run ends where an unbroken one ends.
+    """
+    from cgd_retrieval import train
+
+    own = tmp_path / "own pictures"
+    draw = torch.Generator().manual_seed(0)
+    for name in "abcdefgh":  # a to d are trained on
+        (own / name).mkdir(parents=True)
+        for i in range(8):
+            pixels = torch.randint(0, 256, (24, 24, 3), generator=draw, dtype=torch.uint8)
+            Image.fromarray(pixels.numpy()).save(own / name / f"{i}.png")
+    words = ["smoke", "--data", f"folder:{own}", "--size", "16", "--enlarged", "16", "--steps", "12"]
+    words += ["--epoch-steps", "4", "--classes-per-batch", "4", "--workers", str(workers)]
+    monkeypatch.setattr(catalogue, "RESIDENT", 0)  # decode in every epoch, as of a large data set
+
+    def start(place):
+        monkeypatch.chdir(place)
+        monkeypatch.setattr(sys, "argv", ["train", *words])
+        config.command(train.main)
+        return torch.load(next(place.rglob("last.pt")), weights_only=True)
+
+    whole, hurt = tmp_path / "whole", tmp_path / "hurt"
+    whole.mkdir(), hurt.mkdir()
+    expected = start(whole)
+    victim = own / "c" / "3.png"
+    content = victim.read_bytes()
+    save, ended = run.Run.save, []
+
+    def save_then_cut(self, epoch, **parts):
+        save(self, epoch, **parts)
+        ended.append(self)
+        victim.write_bytes(content[: len(content) // 2])
+
+    monkeypatch.setattr(run.Run, "save", save_then_cut)
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        start(hurt)
+    assert stop.value.code == 2
+    told = capsys.readouterr().err.strip().splitlines()[-1]
+    assert told.startswith("error: ")
+    assert f"cannot read picture {victim}" in told
+    assert "replace or remove" in told
+    assert torch.load(next(hurt.rglob("last.pt")), weights_only=True)["epoch"] >= 1
+
+    ended[-1].release()  # as the end of its process does
+    monkeypatch.setattr(run.Run, "save", save)
+    victim.write_bytes(content)
+    again = start(hurt)
+    assert again["epoch"] == expected["epoch"]
+    assert all(
+        torch.equal(value, again["state"]["model"][name])
+        for name, value in expected["state"]["model"].items()
+    )
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path):
+    """A step can spoil the weights although its loss was finite: the checkpoint before it is kept."""
+    from cgd_retrieval.presets import PRESETS
+
+    one = run.Run("cgd_retrieval", "smoke", PRESETS["smoke"][1], {}, ["smoke"], root=tmp_path)
+    model = torch.nn.Linear(3, 2)
+    one.resume(model=model)
+    one.save(1, model=model)
+    kept = (one.folder / "last.pt").read_bytes()
+    with torch.no_grad():
+        model.weight[1, 2] = math.inf
+    with pytest.raises(
+        FloatingPointError, match=r"epoch 2 left weights of the model .* learning rate too high"
+    ):
+        one.save(2, model=model)
+    assert (one.folder / "last.pt").read_bytes() == kept
+    one.release()
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has"), "20.00 gib"),
+        (None, "8000000000000000 bytes"),
+    ],
+)
+def test_out_of_memory_in_training_is_one_sentence(error, told, monkeypatch, capsys):
+    def main(argv):
+        if error is not None:
+            raise error
+        torch.empty(2_000_000_000_000_000)  # more than any machine has
+
+    monkeypatch.setattr(sys, "argv", ["train"])
+    with pytest.raises(SystemExit) as stop:
+        config.command(main)
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == (
+        f"error: out of memory (tried to allocate {told}); the last checkpoint is kept; "
+        "give a smaller batch or smaller pictures, or more ranks\n"
+    )
+
+    def broken(argv):
+        raise RuntimeError("shapes do not fit")
+
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        config.command(broken)
 
 
 def test_a_clock_that_goes_backwards_changes_nothing(monkeypatch):
