@@ -21,7 +21,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -270,6 +270,20 @@ def finished(folder: Path, cfg: Mapping[str, Any], code: str) -> dict[str, Any] 
         return None
     same = done.get("code") == code and done.get("config") == json.loads(json.dumps(cfg))
     return done if whole and same else None
+
+
+def to_draw(paper: str, suits: Callable[[Mapping[str, Any]], bool], root: Path = Path("runs")) -> Path | None:
+    """last.pt of the finished run that a picture should show, of those whose configuration suits: real data
+    before generated, the longest training, a preset as it stands before a changed one, then the newest.
+    """
+    found = []
+    for done in (root / paper).glob("*/done.json"):
+        cfg = json.loads(done.read_text())["config"]
+        if suits(cfg):
+            facts = json.loads(done.with_name("config.json").read_text())
+            order = (cfg["data"] != "embedded", cfg["epochs"], -len(facts["overrides"]), done.stat().st_mtime)
+            found.append((order, done.with_name("last.pt")))
+    return max(found)[1] if found else None
 
 
 def load_checkpoint(

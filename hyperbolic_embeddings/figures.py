@@ -10,13 +10,12 @@ From results/runs and from finished run folders below runs/; what is missing is 
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 
 import torch
 
-from common import config, data, plots, results
+from common import config, data, plots, results, run
 from common.results.rows import only
 from hyperbolic_embeddings import projection
 from hyperbolic_embeddings.delta.evaluate import SPLIT
@@ -71,19 +70,16 @@ def heads() -> None:
     print(path)
 
 
-def newest_fewshot(runs: Path = Path("runs")) -> Path | None:
-    """Checkpoint of the hyperbolic few-shot run on drawings that finished last; real before generated."""
-    found = []
-    for done in (runs / PAPER).glob("omniglot-*/done.json"):
-        cfg = json.loads(done.read_text())["config"]
-        if cfg.get("geometry") == "hyperbolic" and cfg["epochs"]:
-            found.append((cfg["data"] != "embedded", done.stat().st_mtime, done.with_name("last.pt")))
-    return max(found)[2] if found else None
-
-
 def fewshot_disk() -> None:
     """CHARACTERS test classes, spread over the test set, in the ball's tangent plane at their mean."""
-    checkpoint = newest_fewshot()
+    checkpoint = run.to_draw(
+        PAPER,
+        lambda cfg: (
+            cfg.get("geometry") == "hyperbolic"
+            and cfg["data"] in ("omniglot", "embedded")
+            and cfg["epochs"] > 0
+        ),
+    )
     if checkpoint is None:
         print("no finished hyperbolic few-shot run; run make reproduce-hyperbolic")
         return

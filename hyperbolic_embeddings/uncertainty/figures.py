@@ -5,12 +5,12 @@
     uncertainty-histogram-*.png      a score in-domain and out-of-domain; hyperbolic: d(0, z), euclidean: |u|
     uncertainty-ks.png               KS distance of every score over n, from results/runs
 
-`disk` and `histogram` take any checkpoint of the experiment; `draw` takes the newest finished ones of n = 2.
+`disk` and `histogram` take any checkpoint of the experiment; `draw` takes finished ones of n = 2, real data
+and long training first.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 
@@ -46,7 +46,7 @@ def draw(folder: Path, runs: Path = Path("runs")) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     for head in ("hyperbolic", "euclidean"):
-        checkpoint = newest(head, runs)
+        checkpoint = chosen(head, runs)
         if checkpoint is None:
             print(
                 f"no finished {head} run of the uncertainty experiment with n = 2; "
@@ -62,14 +62,9 @@ def draw(folder: Path, runs: Path = Path("runs")) -> None:
     curves(folder)
 
 
-def newest(head: str, runs: Path) -> Path | None:
-    """The checkpoint of the run with this head and n = 2 that finished last; real data before generated."""
-    found = []
-    for done in (runs / PAPER).glob("*/done.json"):
-        cfg = json.loads(done.read_text())["config"]
-        if "outside" in cfg and (cfg["head"], cfg["dim"]) == (head, 2):
-            found.append((cfg["data"] != "embedded", done.stat().st_mtime, done.with_name("last.pt")))
-    return max(found)[2] if found else None
+def chosen(head: str, runs: Path) -> Path | None:
+    """The checkpoint to draw of the runs with this head and n = 2."""
+    return run.to_draw(PAPER, lambda cfg: "outside" in cfg and (cfg["head"], cfg["dim"]) == (head, 2), runs)
 
 
 def disk(checkpoint: Path, folder: Path) -> None:

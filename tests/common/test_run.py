@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 
 from common import files, run
 from common.files import write_atomically
-from common.run import LossMeter, Run, load_checkpoint
+from common.run import LossMeter, Run, load_checkpoint, to_draw
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -172,3 +173,22 @@ def test_fingerprint_follows_imports_and_ignores_docstrings(tmp_path):
     assert fingerprint() == before
     (tmp_path / "paper/losses.py").write_text("def f():\n    return 2\n")
     assert fingerprint() != before
+
+
+def test_the_run_to_draw_is_real_long_plain_and_new(tmp_path):
+    def finish(name, when, *, data="mnist", epochs=10, overrides=(), n=2):
+        folder = tmp_path / "paper" / name
+        folder.mkdir(parents=True)
+        (folder / "done.json").write_text(json.dumps({"config": {"data": data, "epochs": epochs, "n": n}}))
+        (folder / "config.json").write_text(json.dumps({"overrides": dict(overrides)}))
+        os.utime(folder / "done.json", (when, when))
+        picked = to_draw("paper", lambda cfg: cfg["n"] == 2, tmp_path)
+        return picked.parent.name if picked else None
+
+    assert finish("wide", 1, n=8) is None
+    assert finish("generated", 90, data="embedded", epochs=99) == "generated"
+    assert finish("short", 80, epochs=2) == "short"
+    assert finish("changed", 70, overrides={"c": 1}) == "changed"
+    assert finish("plain", 50) == "plain"
+    assert finish("older", 40) == "plain"
+    assert finish("newer", 60) == "newer"

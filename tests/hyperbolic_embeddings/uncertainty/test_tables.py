@@ -149,9 +149,9 @@ def test_pictures_of_the_newest_runs(runs, place, capsys):
     checkpoint = fit(*words)
     fit(*words, "--head", "euclidean")
     wide = fit(*words, "--dim", "5")
-    newest = figures.newest("hyperbolic", place / "runs")
-    assert newest is not None
-    assert newest.resolve() == checkpoint.resolve()
+    chosen = figures.chosen("hyperbolic", place / "runs")
+    assert chosen is not None
+    assert chosen.resolve() == checkpoint.resolve()
     figures.draw(out, place / "runs")
     drawn = sorted(path.name for path in out.iterdir())
     assert drawn == [
@@ -165,7 +165,7 @@ def test_pictures_of_the_newest_runs(runs, place, capsys):
             assert image.convert("L").getextrema()[0] < 100, "there is ink on it"
     figures.disk(wide, out)
     with pytest.raises(ValueError, match="no ball"):
-        figures.disk(figures.newest("euclidean", place / "runs"), out)
+        figures.disk(figures.chosen("euclidean", place / "runs"), out)
 
 
 def test_the_spike_at_the_cap_is_told(runs, place, monkeypatch):
