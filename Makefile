@@ -15,7 +15,7 @@ STAMP := .venv/.installed
 REPRODUCE = $(PY) -m common.reproduce $(1) $(if $(BUDGET),--budget $(BUDGET)) $(if $(TABLE),--table $(TABLE)) $(if $(SEEDS),--seeds $(SEEDS))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test check smoke reproduce reproduce-cgd reproduce-hyperbolic reproduce-hierarchical reproduce-instance tables report gallery-cgd maps-cgd book torture bench
+.PHONY: help setup test check smoke reproduce reproduce-cgd reproduce-hyperbolic reproduce-hierarchical reproduce-instance tables report gallery-cgd maps-cgd book torture bench bench-scale
 
 help: ## this list
 	@grep -hE '^[a-z%<>-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -96,3 +96,6 @@ torture: $(STAMP) ## kill -9 at 80 moments, 20 of each paper; each run must end 
 bench: $(STAMP) ## speed and memory against peers
 	$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[test,bench]'
 	$(PY) -m benchmarks $(BENCH)
+
+bench-scale: $(STAMP) ## growth of time and memory with sizes and ranks, into runs/scaling/
+	OMP_NUM_THREADS=1 $(PY) -m benchmarks.scaling $(BENCH)

@@ -121,19 +121,22 @@ def _probe(
 ) -> None:
     torch.set_num_threads(threads)
     topic("tiny")[0].build()[contender].run()
-    run = topic(scale)[case].build()[contender].run
+    to.send(extra_mb(topic(scale)[case].build()[contender].run))
+    to.close()
+
+
+def extra_mb(run: Callable[[], object]) -> float:
+    """Peak memory in MB (10^6 bytes) of this process during run(), beyond what it held before."""
     gc.collect()
     status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")
     if status.exists() and reset.exists():
         reset.write_text("5")  # the high-water mark starts anew, see proc(5)
         before = _status_mb(status, "VmRSS")
         run()
-        to.send(max(0.0, _status_mb(status, "VmHWM") - before))
-    else:
-        before = peak_memory_mb(torch.device("cpu"))
-        run()
-        to.send(peak_memory_mb(torch.device("cpu")) - before)
-    to.close()
+        return max(0.0, _status_mb(status, "VmHWM") - before)
+    before = peak_memory_mb(torch.device("cpu"))
+    run()
+    return peak_memory_mb(torch.device("cpu")) - before
 
 
 def _status_mb(status: Path, key: str) -> float:
