@@ -11,7 +11,9 @@ split:
     names_0 ...      (n_l,) str     names_l[i]: what id i of level l is called
     dataset, split, protocol        () str: arguments of common.data.load that bring the pictures back
     size, crop                      () int: side in pixels; 1 when pictures were cut to their box
+    c                () float64     only if the rows are points of the Poincaré ball of curvature -c
 
+Neighbours are by Euclidean distance of the rows, those of a ball included.
 Half of the queries shown are ones that the embedding gets right and half ones that it gets wrong, drawn at
 random with a seed, so that the picture does not flatter; its caption says so, and states the share over all
 queries.
@@ -22,9 +24,9 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import math
 import re
 import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -37,6 +39,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from common import config, data, distributed
+from common.arguments import finite_number
 from common.data.dataset import Dataset
 from common.files import write_atomically
 from common.metrics.contract import full_precision, in_double, require_pair, whole_number
@@ -58,6 +61,8 @@ RIGHT: Colour = (
     115,
 )  # bluish green and vermilion of Okabe and Ito, told apart by colour-blind readers
 WRONG: Colour = (213, 94, 0)
+LARGEST = 4096
+"""Side in pixels of the largest pictures that an export may ask for."""
 EDGE = 6
 """Width of a tile's frame in pixels."""
 MARGIN = 28
@@ -361,6 +366,8 @@ class Export:
     protocol: str
     size: int
     crop: bool
+    c: float | None = None
+    """The rows are points of the ball of curvature -c; None: of no ball."""
 
     def pictures(self) -> Dataset:
         """The split, loaded again. ValueError when what is found is not what was embedded."""
@@ -380,11 +387,20 @@ class Export:
 
 
 def export(
-    path: Path | str, *, embedding: Tensor, dataset: Dataset, protocol: str = "retrieval", crop: bool = False
+    path: Path | str,
+    *,
+    embedding: Tensor,
+    dataset: Dataset,
+    protocol: str = "retrieval",
+    crop: bool = False,
+    c: float | None = None,
 ) -> None:
     """Write the .npz of the head of this module, all of it or nothing. embedding: (N, D), one row per
-    picture."""
+    picture; c: the rows are points of the ball of curvature -c."""
     _check_rows(embedding, dataset)
+    if c is not None:
+        finite_number("c", c, above=0)
+        _check_ball(embedding.detach().float(), c)
     if distributed.rank() > 0:
         return
     arrays: dict[str, np.ndarray] = {
@@ -397,6 +413,7 @@ def export(
         "protocol": np.array(protocol),
         "size": np.array(dataset.size),
         "crop": np.array(int(crop)),
+        **({} if c is None else {"c": np.array(c, dtype=np.float64)}),
     }
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)  # pyright: ignore[reportArgumentType]
@@ -422,7 +439,8 @@ def export_npy(folder: Path | str, *, embedding: Tensor, dataset: Dataset) -> No
     for row, ids in enumerate(dataset.labels.tolist()):
         picture = row if dataset.paths is None else dataset.paths[row]
         table.writerow([picture, *(names[i] for names, i in zip(dataset.names, ids))])
-    write_atomically(folder / "labels.csv", text.getvalue().encode())
+    # Names of files may be no UTF-8, which Python holds as lone surrogates.
+    write_atomically(folder / "labels.csv", text.getvalue().encode(errors="backslashreplace"))
 
 
 def _check_rows(embedding: Tensor, dataset: Dataset) -> None:
@@ -430,6 +448,15 @@ def _check_rows(embedding: Tensor, dataset: Dataset) -> None:
         raise ValueError(
             f"embedding has shape {tuple(embedding.shape)} but {dataset.name}/{dataset.split} has "
             f"{len(dataset)} pictures; give one row per picture"
+        )
+
+
+def _check_ball(embedding: Tensor, c: float) -> None:
+    outside = (c * embedding.double().square().sum(1) >= 1).nonzero()[:, 0]
+    if len(outside):
+        raise ValueError(
+            f"row {int(outside[0])} of the embedding lies outside the ball of curvature -{c:g}, whose radius "
+            f"is {1 / math.sqrt(c):g}; give points of the ball, or no c"
         )
 
 
@@ -443,11 +470,13 @@ def read_export(path: Path | str) -> Export:
     try:
         if not zipfile.is_zipfile(path):
             raise ValueError("no zip file, or one that was cut short")
+        _check_sizes(path)
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except Exception as error:  # zipfile and numpy answer nonsense with many types
+        reason = " ".join((str(error) or type(error).__name__).split())[:200]
         raise ValueError(
-            f"{path} is not an .npz of plain arrays ({error}); write one with "
+            f"{path} is not an .npz of plain arrays ({reason}); write one with "
             "python -m <paper>.evaluate CHECKPOINT --export FILE.npz"
         ) from error
     wanted = ["embedding", "labels", "levels", "dataset", "split", "protocol", "size", "crop"]
@@ -455,8 +484,16 @@ def read_export(path: Path | str) -> Export:
     missing = [name for name in wanted if name not in arrays]
     if missing:
         raise ValueError(
-            f"{path} lacks {', '.join(missing)}; write it with python -m <paper>.evaluate CHECKPOINT --export"
+            f"{path} lacks {', '.join(missing[:9])}; write it with python -m <paper>.evaluate CHECKPOINT "
+            "--export"
         )
+    for name in wanted:
+        if name.startswith(("levels", "names_")) and (
+            arrays[name].ndim != 1 or arrays[name].dtype.kind != "U"
+        ):
+            raise ValueError(
+                f"{path}: {name} is {arrays[name].dtype} {arrays[name].shape}; it must be a row of texts"
+            )
     for name in ("dataset", "split", "protocol", "size", "crop"):
         if arrays[name].ndim or arrays[name].dtype.kind not in (
             "U" if name not in ("size", "crop") else "iu"
@@ -464,6 +501,13 @@ def read_export(path: Path | str) -> Export:
             raise ValueError(
                 f"{path}: {name} is {arrays[name].dtype} {arrays[name].shape}; it must be one value"
             )
+    if not 1 <= int(arrays["size"]) <= LARGEST:
+        raise ValueError(f"{path}: size is {arrays['size']}; it must be a number of pixels up to {LARGEST}")
+    c = arrays.get("c")
+    if c is not None and (c.ndim or c.dtype.kind != "f" or not 0 < float(c) < math.inf):
+        raise ValueError(
+            f"{path}: c is {c.dtype} {c.shape if c.ndim else c}; it must be one number above 0, or not there"
+        )
     embedding, labels, levels = arrays["embedding"], arrays["labels"], arrays["levels"]
     if embedding.ndim != 2 or embedding.dtype not in (np.float32, np.float64):
         raise ValueError(
@@ -474,6 +518,11 @@ def read_export(path: Path | str) -> Export:
             f"{path}: labels is {labels.dtype} {labels.shape} for {len(embedding)} rows and {levels.size} "
             f"levels; it must be ({len(embedding)}, {levels.size}) int64"
         )
+    if c is not None:
+        try:
+            _check_ball(torch.from_numpy(embedding), float(c))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
     for level, ids in enumerate(labels.T):
         if len(ids) and not (0 <= ids.min() and ids.max() < len(arrays[f"names_{level}"])):
             raise ValueError(
@@ -489,7 +538,26 @@ def read_export(path: Path | str) -> Export:
         protocol=str(arrays["protocol"]),
         size=int(arrays["size"]),
         crop=bool(arrays["crop"]),
+        c=None if c is None else float(c),
     )
+
+
+def _check_sizes(path: Path) -> None:
+    """ValueError when an array tells of more than is stored, or the file unpacks to more than is believed."""
+    with zipfile.ZipFile(path) as pack:
+        told = sum(member.file_size for member in pack.infolist())
+        if told > max(64 * 2**20, 20 * path.stat().st_size):
+            raise ValueError(f"{path.stat().st_size} bytes would unpack to {told}")
+        for member in pack.infolist():
+            with pack.open(member) as file:
+                version = np.lib.format.read_magic(file)
+                read = {
+                    (1, 0): np.lib.format.read_array_header_1_0,
+                    (2, 0): np.lib.format.read_array_header_2_0,
+                }
+                shape, _, kind = read[version](file)
+            if math.prod(shape) * max(kind.itemsize, 1) > member.file_size:
+                raise ValueError(f"{member.filename} tells of {shape} values in {member.file_size} bytes")
 
 
 # --- Command ------------------------------------------------------------------------------------------------
@@ -497,7 +565,9 @@ def read_export(path: Path | str) -> Export:
 
 def main(argv: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m common.gallery", description="Draw queries with their nearest neighbours."
+        prog="python -m common.gallery",
+        description="Draw queries with their nearest neighbours, by Euclidean distance of the exported rows "
+        "(for points of a Poincaré ball, too: not their hyperbolic distance).",
     )
     parser.add_argument(
         "export", type=Path, help="written by python -m <paper>.evaluate CHECKPOINT --export FILE.npz"
@@ -534,6 +604,9 @@ def main(argv: Sequence[str]) -> None:
     title = args.title or f"{queries.dataset}, {queries.split}" + (
         f" in {searched.split}" if searched else ""
     )
+    note = caption(right, chosen, args.seed)
+    if queries.c is not None:
+        note += " Nearest by Euclidean, not hyperbolic, distance of points of the ball."
     out = args.out or args.export.with_suffix(".png")
     draw(
         pictures,
@@ -542,7 +615,7 @@ def main(argv: Sequence[str]) -> None:
         good,
         out,
         title=title,
-        note=caption(right, chosen, args.seed),
+        note=note,
         gallery=others,
     )
     print(out)

@@ -13,6 +13,7 @@ import io
 import json
 import math
 import statistics
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +35,8 @@ from common.files import write_atomically
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
 """Okabe and Ito's colours for colour-blind readers, without their yellow (too pale on paper) and with a
 grey."""
+MORE = ("#332288", "#882255", "#999933", "#44AA99", "#CC6677")
+"""Tol's muted colours for a second round of kinds, whose dots are crosses."""
 DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)))
 """Line styles; the next one starts when the palette is used up."""
 INK, GREY, PALE = "#262626", "#737373", "#E4E4E4"
@@ -302,8 +305,9 @@ def poincare_disk(
 ) -> None:
     """Points (N, 2) of the ball of curvature -c, coloured by label (N,).
 
-    Thin rings lie at hyperbolic distances d from the centre, radius tanh(sqrt(c) d / 2) / sqrt(c). More
-    labels than colours: colours go round the hue circle in the order of the labels, without a legend.
+    Thin rings lie at hyperbolic distances d from the centre, radius tanh(sqrt(c) d / 2) / sqrt(c). Up to 12
+    labels stand in a legend beside the disk, from the eighth on as crosses; of more, colours go round the
+    hue circle in the order of the labels, without a legend.
     ValueError: a point on or outside the border 1 / sqrt(c), or not one label per point.
     """
     place = np.asarray(points, dtype=np.float64)
@@ -320,15 +324,18 @@ def poincare_disk(
             f"point {bad} has norm {norm[bad]:g}, not inside the ball of radius {border:g}; project it first"
         )
     kinds, which = np.unique(np.asarray(labels), return_inverse=True)
-    few = len(kinds) <= len(PALETTE)
+    few = len(kinds) <= len(PALETTE + MORE)
     colours = (
-        PALETTE
+        PALETTE + MORE
         if few
         else matplotlib.colormaps["hsv"](np.arange(len(kinds)) / len(kinds)) * (0.85, 0.85, 0.85, 1)
     )
-    with _figure(path, 5.6 if few and len(kinds) > 1 else 4.6, 4.6) as (_, axes):
+    told = [_short(str(kind)) for kind in kinds] if few and len(kinds) > 1 else []
+    width = 4.6 + (0.5 + 0.065 * max(map(len, told)) if told else 0)  # inches, 0.065 for a letter
+    size = float(np.clip(4000 / max(len(place), 1), 4, 26))
+    with _figure(path, width, 4.6) as (_, axes):
         axes.set_axis_off()
-        axes.set_aspect("equal")
+        axes.set_aspect("equal", anchor="W")
         axes.add_patch(Circle((0, 0), border, facecolor="#FAFAFA", edgecolor=INK, linewidth=1.2))
         farthest = 2 * math.atanh(0.95) / math.sqrt(c)
         step = next(s for s in _steps() if farthest / s < 5)
@@ -341,15 +348,16 @@ def poincare_disk(
             )  # fmt: skip
         for number, kind in enumerate(kinds):
             own = place[which == number]
-            size = float(np.clip(4000 / max(len(place), 1), 4, 26))
+            cross = few and number >= len(PALETTE)
             axes.scatter(
                 own[:, 0],
                 own[:, 1],
-                size,
+                1.6 * size + 4 if cross else size,
                 color=colours[number],
+                marker="X" if cross else "o",
                 alpha=0.8,
                 linewidths=0,
-                label=str(kind),
+                label=told[number] if told else str(kind),
                 zorder=2,
             )
         axes.text(
@@ -360,9 +368,12 @@ def poincare_disk(
             fontsize=8,
             color=GREY,
         )
-        axes.set(xlim=(-1.04 * border, 1.04 * border), ylim=(-1.14 * border, 1.04 * border), title=title)
-        if few and len(kinds) > 1:
-            axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), markerscale=1.6, handletextpad=0.2)
+        axes.set(xlim=(-1.04 * border, 1.04 * border), ylim=(-1.14 * border, 1.04 * border))
+        axes.set_title(textwrap.fill(title, int(9 * width)))  # a bold letter has 0.08 to 0.1 inches
+        if told:
+            axes.legend(
+                loc="center left", bbox_to_anchor=(1.0, 0.5), markerscale=5 / size**0.5, handletextpad=0.2
+            )
 
 
 # --- Parts --------------------------------------------------------------------------------------------------
@@ -421,6 +432,11 @@ def _legend(axes: Axes, entries: int) -> None:
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     elif entries > 1:
         axes.legend(loc="best")
+
+
+def _short(name: str, most: int = 24) -> str:
+    """Without the middle of a long name: kinds often differ in their last letters alone."""
+    return name if len(name) <= most else f"{name[: most // 2 - 1]}…{name[-(most // 2) :]}"
 
 
 def _percent(axes: Axes) -> None:

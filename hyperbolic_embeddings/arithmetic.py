@@ -13,6 +13,7 @@ memory. They are built from differentiable operations, so second derivatives wor
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 from collections.abc import Callable
 from typing import Any, ParamSpec, cast
@@ -20,6 +21,7 @@ from typing import Any, ParamSpec, cast
 import torch
 from torch import Tensor
 
+from common.arguments import described
 from common.metrics.contract import full_precision
 
 MODES = ("exact", "released")
@@ -41,24 +43,38 @@ def island(function: Callable[P, Tensor]) -> Callable[P, Tensor]:
         tensors = [a for a in (*args, *kwargs.values()) if isinstance(a, Tensor)]
         for tensor in tensors:
             if not tensor.is_floating_point():
+                name = _name_of(tensor, function, args, kwargs)
                 raise TypeError(
-                    f"{function.__name__}: a tensor has type {tensor.dtype}; convert it to float32 or float64"
+                    f"{function.__name__}: {name} has type {tensor.dtype}; convert it to float32 or float64"
                 )
         if not tensors:
-            raise TypeError(f"{function.__name__}: no tensor was given; give float32 or float64 tensors")
+            first = next(iter(inspect.signature(function).parameters))
+            given = described(args[0] if args else kwargs.get(first))
+            raise TypeError(
+                f"{function.__name__}: no tensor was given, {first} is {given}; give float32 or float64 "
+                "tensors"
+            )
         with torch.autocast(tensors[0].device.type, enabled=False):
             wide = {id(tensor): widened(tensor) for tensor in tensors}  # one tensor given twice stays one
             dtypes = {tensor.dtype for tensor in wide.values() if tensor.ndim}
             if len(dtypes) > 1:
-                raise TypeError(
-                    f"{function.__name__}: tensors of types {' and '.join(sorted(map(str, dtypes)))}; "
-                    "convert them to one"
+                listed = ", ".join(
+                    f"{_name_of(tensor, function, args, kwargs)} is {tensor.dtype}" for tensor in tensors
                 )
+                raise TypeError(f"{function.__name__}: {listed}; convert them to one")
             call = cast(Callable[..., Tensor], function)
             named = {key: wide.get(id(a), a) for key, a in kwargs.items()}
             return call(*(wide.get(id(a), a) for a in args), **named)
 
     return run
+
+
+def _name_of(
+    tensor: Tensor, function: Callable[..., Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> str:
+    """The argument of `function` that holds this tensor."""
+    given = inspect.signature(function).bind(*args, **kwargs).arguments
+    return next(name for name, value in given.items() if value is tensor)
 
 
 def widened(x: Tensor) -> Tensor:
@@ -398,7 +414,7 @@ def require_finite(name: str, per_row: Tensor) -> None:
 
 def require_rows(name: str, x: Tensor) -> None:
     if not isinstance(x, Tensor):
-        raise TypeError(f"{name} is a {type(x).__name__}; give a float32 or float64 tensor (..., D)")
+        raise TypeError(f"{name} is {described(x)}; give a float32 or float64 tensor (..., D)")
     if not x.ndim or not x.shape[-1]:
         raise ValueError(f"{name} has shape {tuple(x.shape)}; give (..., D) with D >= 1")
 

@@ -7,11 +7,10 @@ Without training: `delta PRESET` measures the delta-hyperbolicity of a given net
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 from pathlib import Path
 
-from common import config, data, distributed, results, run
+from common import config, data, distributed, results, run, typos
 from hyperbolic_embeddings.delta import evaluate as delta
 from hyperbolic_embeddings.delta.presets import Delta
 from hyperbolic_embeddings.fewshot import evaluate as fewshot
@@ -26,9 +25,7 @@ BASELINES = {"delta": Delta, "pixels": FewShot}
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(
-        prog=f"python -m {PAPER}.evaluate", description=(__doc__ or "").split("\n")[0]
-    )
+    parser = typos.Parser(prog=f"python -m {PAPER}.evaluate", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("checkpoint", help="last.pt of a run folder, or delta PRESET, or pixels PRESET")
     parser.add_argument("--split", help="default: the one of the published tables")
     parser.add_argument(
@@ -40,20 +37,25 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--device", default="auto")
     args, rest = parser.parse_known_args(argv)
     device = distributed.join(args.device)
+    config.require_free("--export", args.export)
     checkpoint, path = None, None
     if args.checkpoint in BASELINES:
         preset, cfg = config.parse(PRESETS, rest, prog=f"python -m {PAPER}.evaluate {args.checkpoint}")
         if not isinstance(cfg, BASELINES[args.checkpoint]):
-            raise ValueError(f"{args.checkpoint} {preset}: that preset belongs to another experiment")
+            own = [name for name, (_, one) in PRESETS.items() if isinstance(one, BASELINES[args.checkpoint])]
+            raise ValueError(
+                f"{args.checkpoint} {preset}: that preset belongs to another experiment; choose "
+                f"{typos.one_of(own)}"
+            )
         cfg = dataclasses.replace(cfg, data=data.resolve(cfg.data))
     elif rest:
-        raise ValueError(f"{' '.join(rest)}: unknown argument; a checkpoint carries its own configuration")
+        raise ValueError(parser.unknown(rest, "a checkpoint carries its own configuration; "))
     else:
         path = Path(args.checkpoint)
         checkpoint = run.load_checkpoint(path, device, paper=PAPER)
-        preset = checkpoint["preset"]
+        preset = checkpoint.get("preset")
         if preset not in PRESETS:
-            raise ValueError(f"{path} is of preset {preset}, which is no more; train again")
+            raise ValueError(f"{path} is of preset {preset!r:.60}, which is no more; train again")
         cfg = config.restore(type(PRESETS[preset][1]), checkpoint["config"], path)
 
     if isinstance(cfg, Uncertainty):

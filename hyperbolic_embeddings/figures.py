@@ -33,7 +33,7 @@ CHARACTERS = 10
 
 def main(argv: list[str]) -> None:
     if argv:
-        raise ValueError(f"{' '.join(argv)}: this command takes no argument")
+        raise ValueError(f"{' '.join(argv)}: this command takes no argument; leave it out")
     FOLDER.mkdir(parents=True, exist_ok=True)
     uncertainty.draw(FOLDER)
     heads()

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common.metrics.contract import whole_number
+from common.arguments import whole_number
 from hyperbolic_embeddings.arithmetic import (
     RELEASED_EPS,
     gap,
@@ -359,6 +359,19 @@ class HyperbolicConcat(nn.Module):
     def forward(self, x1: Tensor, x2: Tensor, c: float | Tensor | None = None) -> Tensor:
         c = self.first.c if c is None else c
         mode, eps = self.first.mode, self.first.eps
+        for name, x, layer in (("x1", x1, self.first), ("x2", x2, self.second)):
+            require_rows(name, x)
+            width = layer.weight.shape[1]
+            if x.shape[-1] != width:
+                raise ValueError(
+                    f"{name} has shape {tuple(x.shape)} but its layer has dim {width}; give (..., {width})"
+                )
+        try:
+            torch.broadcast_shapes(x1.shape[:-1], x2.shape[:-1])
+        except RuntimeError as error:
+            raise ValueError(
+                f"x1 has shape {tuple(x1.shape)} and x2 {tuple(x2.shape)}; give as many points of each"
+            ) from error
         return project(mobius_add(self.first(x1, c), self.second(x2, c), c, mode), c, eps, mode)
 
 

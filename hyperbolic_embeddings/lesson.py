@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 from torch import Tensor, nn
 
-from common import config, plots
+from common import config, plots, typos
 from common.metrics import gromov_delta
 from hyperbolic_embeddings import poincare
 from hyperbolic_embeddings.layers import HyperbolicMLR, ToPoincare
@@ -113,9 +113,10 @@ def classify(curved: bool, seed: int) -> tuple[float, float, float, Tensor, Tens
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = typos.Parser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/lessons/hyperbolic_embeddings.png"))
     out = parser.parse_args(argv).out
+    config.require_free("--out", out)
 
     tree = tree_distances()
     delta, diameter = gromov_delta(distances=tree)

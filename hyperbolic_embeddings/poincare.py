@@ -278,6 +278,7 @@ def project(x: Tensor, c: float | Tensor, eps: float = 1e-3, mode: str = "exact"
 
 def require_points(name: str, x: Tensor, c: float | Tensor) -> None:
     """Raise ValueError unless all rows lie inside the ball, on any device; a GPU has to be waited for."""
+    require_rows(name, x)
     with torch.no_grad():
         require_inside(name, root(c) * torch.linalg.vector_norm(widened(x), dim=-1, keepdim=True))
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from common.data.augment import Augment, Statistics
 from common.data.dataset import Dataset
 from common.data.loading import Loader
+from common.typos import near
 
 
 def network(name: str, weights: str, seed: int = 0) -> nn.Module:
@@ -29,7 +30,10 @@ def network(name: str, weights: str, seed: int = 0) -> nn.Module:
     """
     known = torchvision.models.list_models(module=torchvision.models)
     if name not in known:
-        raise ValueError(f"--network {name}: torchvision has no such classification network; e.g. resnet34")
+        raise ValueError(
+            f"--network {name}: torchvision has no such classification network; {near(name, known)}"
+            "choose one of torchvision.models.list_models(), e.g. resnet34"
+        )
     options: dict[str, Any] = {}
     if weights == "none":
         chosen = None
@@ -40,8 +44,9 @@ def network(name: str, weights: str, seed: int = 0) -> nn.Module:
             chosen = torchvision.models.get_model_weights(name)[weights]
         except KeyError as error:
             names = [entry.name for entry in torchvision.models.get_model_weights(name)]
+            listed = ", ".join(names) or "no weights"
             raise ValueError(
-                f"--weights {weights}: {name} has {', '.join(names) or 'no weights'}, DEFAULT and none"
+                f"--weights {weights}: {name} has {listed}, DEFAULT and none; choose one of them"
             ) from error
     try:
         with torch.random.fork_rng(devices=[]):

@@ -22,8 +22,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from common.arguments import finite_number, require_generator, require_tensor, whole_number, whole_numbers
 from common.metrics import gromov_delta
-from common.metrics.contract import full_precision, in_double, require_embeddings, whole_number
+from common.metrics.contract import full_precision, in_double, require_embeddings
 
 CONSTANT = 0.144
 """delta_rel of the Poincaré disk as Eq. (5) has it."""
@@ -51,13 +52,17 @@ def relative_delta(distances: Tensor, bases: int = 1) -> tuple[float, float]:
     over all N base points is at most twice that of one (Gromov 1987). ValueError: points that all coincide,
     more bases than points, or input that gromov_delta refuses.
     """
+    require_tensor("distances", distances, "(N, N)")
     n, bases = len(distances), whole_number("bases", bases)
     if bases > n:
         raise ValueError(f"bases is {bases} but there are {n} points; give at most {n}")
     found = [gromov_delta(distances=distances, base=p) for p in range(bases)]
     diameter = found[0][1]
     if diameter == 0:
-        raise ValueError(f"all {n} points coincide: their diameter is 0 and delta_rel is not defined")
+        raise ValueError(
+            f"distances: all {n} points coincide, their diameter is 0 and delta_rel is not defined; give "
+            "points that differ"
+        )
     relative = [2 * delta / diameter for delta, _ in found]
     return relative[0], max(relative)
 
@@ -81,15 +86,22 @@ def curvature(delta_rel: float, constant: float = CONSTANT) -> float:
     constant: 0.144 as printed, or SELF_CONSISTENT, with which c is 6.4 times smaller. ValueError: delta_rel
     not in (0, 1].
     """
+    for name, value in (("delta_rel", delta_rel), ("constant", constant)):
+        if isinstance(value, str):
+            raise TypeError(f"{name} is {value!r}; give a number")
     if not 0 < delta_rel <= 1:
         raise ValueError(
-            f"delta_rel is {delta_rel}; Eq. (5) wants a number in (0, 1], for a tree c is infinite"
+            f"delta_rel is {delta_rel}: Eq. (5) wants a number in (0, 1], at 0 c is infinite; give that "
+            "of points that form no tree"
         )
+    finite_number("constant", constant, above=0)
     return (constant / delta_rel) ** 2
 
 
 def draw_rows(total: int, points: int, tries: int, *, replacement: bool, random: torch.Generator) -> Tensor:
     """(tries, points) int64: rows of each try. Without replacement they differ within a try, note G2."""
+    require_generator("random", random)
+    whole_numbers(total=total, points=points, tries=tries)
     if replacement:
         return torch.randint(total, (tries, points), generator=random)
     if points > total:
@@ -101,5 +113,9 @@ def draw_rows(total: int, points: int, tries: int, *, replacement: bool, random:
 
 def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
     """Mean and standard deviation (n - 1) over tries; the latter is 0 for one try."""
+    if not len(values):
+        raise ValueError("values is empty; give at least one number")
+    for value in values:
+        finite_number("values: one", value)
     series = torch.tensor(values, dtype=torch.float64)
     return float(series.mean()), float(series.std()) if len(values) > 1 else 0.0

@@ -7,12 +7,19 @@ the table; [recalled] remembered, not checked against the PDF; [ours] ours.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 
 @dataclass(frozen=True, kw_only=True)
 class Delta:
     """delta_rel of the features that a given network makes of pictures."""
+
+    LIMITS: ClassVar[dict[str, str]] = {
+        "points": "[3, inf)",
+        "tries": "[1, inf)",
+        "bases": "[1, inf)",
+    }
+    """Where numbers have to lie, beside those of common.config."""
 
     target: str = ""
     """Row of results/published that this measurement answers; empty: none."""
@@ -34,8 +41,8 @@ class Delta:
     # Features
     network: str = "resnet34"
     """What the points are: a torchvision network's penultimate layer (inception_v3, resnet34, vgg19 [sec]),
-    'pixels', 'export:FILE.npz' (rows written by any evaluate --export), or a space of spaces.py without
-    pictures: isotropic, sphere, tree, disk [ours].
+    'pixels', 'export:FILE.npz' (rows written by any evaluate --export, by Euclidean distance, those of a ball
+    too), or a space of spaces.py without pictures: isotropic, sphere, tree, disk [ours].
     """
     weights: str = "IMAGENET1K_V1"
     """torchvision's name of the weights, or 'none' for random ones; ImageNet [sec], which of torchvision's is
@@ -76,8 +83,7 @@ class Delta:
 CUB = Delta(workers=8)
 CIFAR10 = Delta(data="cifar10", stored=32)
 MINI_IMAGENET = Delta(data="mini_imagenet", protocol="fewshot", stored=224, workers=8)
-# Budget mini: random weights and pixels on what small machines have. N is 500, of which one core makes the
-# delta of a base point in about a third of a second.
+# Budget mini: random weights and pixels on what small machines have, at N = 500.
 MINI = Delta(weights="none", stored=64, size=64, points=500, tries=10)
 
 PRESETS: dict[str, tuple[str, Delta]] = {

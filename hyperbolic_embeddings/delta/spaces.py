@@ -19,13 +19,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from common.metrics.contract import whole_number
+from common.arguments import require_generator, require_tensor, whole_number
+from common.metrics.contract import require_embeddings
 
 Space = Literal["isotropic", "sphere", "tree", "disk"]
 
 
 def isotropic(n: int, dim: int, random: torch.Generator) -> Tensor:
     """(n, dim) standard normal. Only ratios of distances matter, so its scale does not."""
+    require_generator("random", random)
     return torch.randn(whole_number("n", n), whole_number("dim", dim), generator=random, dtype=torch.float64)
 
 
@@ -35,6 +37,8 @@ def spectrum_matched(points: Tensor, random: torch.Generator) -> Tensor:
     Distances do not change under rotations, so the eigenvectors are of no account: the cloud lies along the
     axes. It has the features' variances and none of their higher moments, such as clusters.
     """
+    require_embeddings("points", points)
+    require_generator("random", random)
     centred = points.double() - points.double().mean(0)
     spread = torch.linalg.svdvals(centred) / math.sqrt(max(len(points) - 1, 1))  # standard deviations
     cloud = torch.randn(len(points), len(spread), generator=random, dtype=torch.float64)
@@ -53,6 +57,7 @@ def tree_distances(n: int, random: torch.Generator) -> Tensor:
     Gromov's delta of a tree is 0 for every base point.
     """
     n = whole_number("n", n)
+    require_generator("random", random)
     u = torch.rand(n, 2, generator=random, dtype=torch.float64)
     d = torch.zeros(n, n, dtype=torch.float64)
     for i in range(1, n):
@@ -66,8 +71,9 @@ def disk_distances(n: int, radius: float, random: torch.Generator) -> Tensor:
 
     ValueError: a radius outside (0, 300]; sinh overflows beyond.
     """
-    if not 0 < radius <= 300:
-        raise ValueError(f"radius is {radius}; give a hyperbolic radius in (0, 300]")
+    require_generator("random", random)
+    if not isinstance(radius, int | float) or not 0 < radius <= 300:
+        raise ValueError(f"radius is {radius!r}; give a hyperbolic radius in (0, 300]")
     u = torch.rand(whole_number("n", n), 2, generator=random, dtype=torch.float64)
     r = 2 * torch.asinh(u[:, 0].sqrt() * math.sinh(radius / 2))  # the area within r grows as sinh^2(r / 2)
     return polar_distances(r, 2 * math.pi * u[:, 1])
@@ -79,6 +85,10 @@ def polar_distances(r: Tensor, theta: Tensor) -> Tensor:
     sinh^2(d / 2) = sinh^2((r - s) / 2) + sinh(r) sinh(s) sin^2(theta / 2): the law of cosines without its
     cancellation.
     """
+    require_tensor("r", r, "(n,)")
+    require_tensor("theta", theta, "(n,)")
+    if len(theta) != len(r):
+        raise ValueError(f"theta has shape {tuple(theta.shape)}; give one angle per radius, {tuple(r.shape)}")
     half = torch.sinh((r[:, None] - r) / 2) ** 2
     half += torch.sinh(r)[:, None] * torch.sinh(r) * torch.sin((theta[:, None] - theta) / 2) ** 2
     return 2 * torch.asinh(half.sqrt())

@@ -19,7 +19,6 @@ COLUMNS = (
     Column(metric="c_self_consistent", label="c, self-consistent", percent=False),
     Column(metric="points", label="N", percent=False),
 )
-SLUG = {"inception_v3": "inception-v3", "resnet34": "resnet34", "vgg19": "vgg19"}
 
 
 changes = partial(config.changes, PRESETS)

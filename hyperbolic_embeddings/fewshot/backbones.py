@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from common.arguments import finite_number, require_pictures, whole_number, whole_numbers
+
 
 class Conv4(nn.Module):
     """Four blocks of 3x3 convolution, batch norm, ReLU and max-pool 2; the last has `dim` channels. (ReLU
@@ -27,14 +29,16 @@ class Conv4(nn.Module):
     ) -> None:
         """channels: of the pictures. width: channels of blocks one to three. size: side of the pictures."""
         super().__init__()
+        whole_number("size", size)
         side = size // 16
         if side < 1:
-            raise ValueError(f"size = {size}: four max-pools need pictures of at least 16 pixels")
+            raise ValueError(
+                f"size = {size}: four max-pools need pictures of at least 16 pixels; give a larger size"
+            )
         if pool not in ("max", "flatten"):
             raise ValueError(f"pool = {pool!r}: use max or flatten")
-        if min(dim, channels, width) < 1:
-            raise ValueError(f"dim = {dim}, channels = {channels}, width = {width}: give at least 1 each")
-        self.pool = pool
+        whole_numbers(dim=dim, channels=channels, width=width)
+        self.pool, self.channels, self.size = pool, channels, size
         self.dim = dim * side**2 if pool == "flatten" else dim
         widths = (channels, width, width, width, dim)
         self.blocks = nn.Sequential(
@@ -47,6 +51,11 @@ class Conv4(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        require_pictures("x", x, self.channels, least=16)
+        if self.pool == "flatten" and (x.shape[2] // 16, x.shape[3] // 16) != (self.size // 16,) * 2:
+            raise ValueError(
+                f"x has shape {tuple(x.shape)}; give pictures of {self.size} pixels, the size of this network"
+            )
         x = self.blocks(x)  # (B, dim, side, side)
         return x.flatten(1) if self.pool == "flatten" else x.amax((2, 3))
 
@@ -66,6 +75,10 @@ class ResNet12(nn.Module):
         2000).
         """
         super().__init__()
+        whole_number("channels", channels)
+        _require_rate(rate)
+        whole_numbers(block_size=block_size, ramp=ramp)
+        self.channels = channels
         widths = (channels, 64, 128, 256, 512)
         self.blocks = nn.ModuleList(_ResNet12Block(a, b) for a, b in pairwise(widths))
         self.drops = nn.ModuleList(
@@ -74,6 +87,7 @@ class ResNet12(nn.Module):
         _initialise(self, "leaky_relu")
 
     def forward(self, x: Tensor) -> Tensor:
+        require_pictures("x", x, self.channels, least=16)
         for block, drop in zip(self.blocks, self.drops):
             x = drop(block(x))
         return x.amax((2, 3))
@@ -107,10 +121,8 @@ class DropBlock(nn.Module):
 
     def __init__(self, rate: float, size: int, ramp: int) -> None:
         super().__init__()
-        if not 0 <= rate < 1 or size < 1 or ramp < 1:
-            raise ValueError(
-                f"rate = {rate}, size = {size}, ramp = {ramp}: give a rate in [0, 1), the others at least 1"
-            )
+        _require_rate(rate)
+        whole_numbers(size=size, ramp=ramp)
         self.rate, self.size, self.ramp = rate, size, ramp
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
 
@@ -121,7 +133,7 @@ class DropBlock(nn.Module):
         h, w = x.shape[2:]
         if min(h, w) < self.size:
             raise ValueError(
-                f"DropBlock of size {self.size} does not fit a map of {h} x {w}; use larger pictures"
+                f"x: DropBlock of size {self.size} does not fit a map of {h} x {w}; use larger pictures"
             )
         free = (h - self.size + 1, w - self.size + 1)
         rate = self.rate * (self.seen / self.ramp).clamp(max=1.0)  # (), stays on the device
@@ -141,6 +153,8 @@ class ResNet18(nn.Module):
 
     def __init__(self, *, channels: int = 3) -> None:
         super().__init__()
+        whole_number("channels", channels)
+        self.channels = channels
         self.stem = nn.Sequential(*_convolution(channels, 64), nn.ReLU())
         blocks, before = [], 64
         for width, stride in ((64, 1), (128, 2), (256, 2), (512, 2)):
@@ -150,6 +164,7 @@ class ResNet18(nn.Module):
         _initialise(self, "relu")
 
     def forward(self, x: Tensor) -> Tensor:
+        require_pictures("x", x, self.channels)
         return self.blocks(self.stem(x)).amax((2, 3))
 
 
@@ -166,6 +181,12 @@ class _BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(self.body(x) + self.shortcut(x))
+
+
+def _require_rate(rate: float) -> None:
+    finite_number("rate", rate)
+    if not 0 <= rate < 1:
+        raise ValueError(f"rate = {rate}: give a share from 0 up to, but not including, 1")
 
 
 def _convolution(before: int, after: int, *, kernel: int = 3, stride: int = 1) -> tuple[nn.Module, nn.Module]:

@@ -12,9 +12,12 @@ that no version of a library changes. So every row of a table is measured on the
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
+from common.arguments import require_tensor, whole_number
 from common.data.counter import uniform
 from common.data.samplers import EpisodeSampler
 from hyperbolic_embeddings.fewshot.protonet import ProtoHead
@@ -54,12 +57,21 @@ def accuracies(head: ProtoHead, z: Tensor, rows: Tensor, shot: int, *, chunk: in
     bound the memory. Among equal logits the first class of the episode wins: right by chance, 1 in W.
     ValueError: NaN or infinity in z.
     """
+    require_tensor("z", z, "(N, D)")
+    require_tensor("rows", rows, "(E, W, S + Q)", torch.int64)
+    least, most = (int(end) for end in rows.aminmax())
+    if least < 0 or most >= len(z):
+        raise ValueError(
+            f"rows reach from {least} to {most} but z has {len(z)} rows; give the z of the data set that the "
+            "episodes were drawn from"
+        )
+    whole_number("chunk", chunk)
     _, way, pictures = rows.shape
-    if not 1 <= shot < pictures:
+    if not 1 <= whole_number("shot", shot, least=-math.inf) < pictures:
         raise ValueError(f"shot = {shot} of {pictures} pictures per class: leave at least one query")
     if not bool(z.isfinite().all()):
         bad = int((~z.isfinite().all(1)).nonzero()[0])
-        raise ValueError(f"embedding {bad} is NaN or infinite; the network diverged: lower --lr")
+        raise ValueError(f"z: embedding {bad} is NaN or infinite; the network diverged: lower --lr")
     points = head.embed(z)
     truth = torch.arange(way, device=z.device).repeat_interleave(pictures - shot)  # (W Q,)
     out = []

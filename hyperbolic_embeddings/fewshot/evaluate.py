@@ -9,7 +9,7 @@ share of its queries whose own class has the largest logit; reported are the mea
 says nothing about another training run, for which there are seeds.
 
 `accuracy` is the figure of the published tables: validation way, training shot. `capped` is the share of test
-embeddings at the projection radius, `norm` the mean norm of the encoder's output.
+embeddings at the projection radius or the clip, `norm` the mean norm of the encoder's output.
 
 The checkpoint's epoch is the last one, or the best of validation (cfg.selection). With cfg.val_share > 0 the
 held-out training classes are measured instead of the test classes. Without a checkpoint, pixels PRESET:
@@ -70,7 +70,10 @@ def measure(
 
     if export is not None:
         protocol = "retrieval" if cfg.data.startswith(("omniglot", "folder:")) else "fewshot"
-        gallery.export(export, embedding=head.embed(z), dataset=pictures, protocol=protocol, crop=cfg.crop)
+        c = head.c if head.geometry == "hyperbolic" else None
+        gallery.export(
+            export, embedding=head.embed(z), dataset=pictures, protocol=protocol, crop=cfg.crop, c=c
+        )
     selection = cfg.selection if checkpoint is not None and cfg.epochs else "last"
     return figures, Measured(pictures.name, split, selection)
 
@@ -95,7 +98,8 @@ def restored(cfg: FewShot, checkpoint: Mapping[str, Any] | None) -> tuple[nn.Mod
         return nn.Flatten(), ProtoHead("euclidean-squared")
     encoder, head = build(cfg)
     state = checkpoint["state"]
-    chosen = state["best"] if cfg.selection == "val" and state["best"]["encoder"] else state
-    encoder.load_state_dict(chosen["encoder"])
-    head.load_state_dict(chosen["head"])
+    best = config.stored_part(state, "best")
+    chosen = best if cfg.selection == "val" and best.get("encoder") else state
+    for name, part in (("encoder", encoder), ("head", head)):
+        config.load_state(part, chosen, name, "the checkpoint")
     return encoder.eval(), head

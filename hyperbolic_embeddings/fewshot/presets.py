@@ -7,7 +7,7 @@ examples/fewshot; [G] Guo et al., arXiv:2107.11472; [ours] chosen on alphabets h
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 Geometry = Literal["euclidean-squared", "euclidean", "cosine", "hyperbolic"]
 Mode = Literal["released", "exact"]
@@ -16,6 +16,26 @@ Mode = Literal["released", "exact"]
 @dataclass(frozen=True, kw_only=True)
 class FewShot:
     """Few-shot classification with prototypes."""
+
+    LIMITS: ClassVar[dict[str, str]] = {
+        "resize": "[1, inf)",
+        "jitter": "[0, inf)",
+        "clip": "[0, inf)",
+        "eps": "(0, 1)",
+        "shot": "[1, inf)",
+        "way": "[1, inf)",
+        "query": "[1, inf)",
+        "epoch_episodes": "[1, inf)",
+        "step": "[1, inf)",
+        "gamma": "(0, inf)",
+        "val_way": "[1, inf)",
+        "val_episodes": "[1, inf)",
+        "test_ways": "[1, inf)",
+        "test_shots": "[1, inf)",
+        "test_query": "[1, inf)",
+        "test_episodes": "[1, inf)",
+    }
+    """Where numbers have to lie, beside those of common.config."""
 
     target: str = ""
     """Row of results/published that this run answers; empty: none."""

@@ -1,4 +1,4 @@
-"""Prototypes and logits of ProtoNet in four geometries (Section 5.2 and Eq. (14) as recalled).
+"""Prototypes and logits of ProtoNet in four geometries (Section 5.2; the mean of Section 4).
 
     symbol   shape           meaning
     z        (..., D)        output of the encoder
@@ -25,12 +25,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from common.arguments import described
 from common.metrics.contract import full_precision
 from hyperbolic_embeddings import poincare
 from hyperbolic_embeddings.arithmetic import (
     RELEASED_EPS,
     arcosh_1_plus_twice,
     gap,
+    is_released,
     product,
     radius,
     released_artanh,
@@ -65,16 +67,16 @@ class ProtoHead(nn.Module):
         super().__init__()
         if geometry not in get_args(Geometry):
             raise ValueError(f"geometry = {geometry!r}: use one of {', '.join(get_args(Geometry))}")
-        if not (math.isfinite(temperature) and temperature > 0):
+        if not _above_0(temperature):
             raise ValueError(f"temperature = {temperature}: give a number above 0")
         if geometry == "hyperbolic":
-            if not (math.isfinite(c) and c > 0):
+            if not _above_0(c):
                 raise ValueError(
                     f"c = {c}: the curvature is -c, give a number above 0; for flat space choose euclidean"
                 )
-            if not 0 < eps < 1:
+            if not (_above_0(eps) and eps < 1):
                 raise ValueError(f"eps = {eps}: the share of the radius kept free, give a number in (0, 1)")
-            if not (math.isfinite(clip) and clip >= 0):
+            if clip != 0 and not _above_0(clip):
                 raise ValueError(f"clip = {clip}: the largest norm, give a number above 0, or 0 for none")
             self.to_ball = ToPoincare(c, clip=clip or None, riemannian=correction, eps=eps, mode=mode)
         self.geometry, self.c, self.clip, self.eps, self.mode = geometry, c, clip, eps, mode
@@ -90,6 +92,7 @@ class ProtoHead(nn.Module):
 
     def embed(self, z: Tensor) -> Tensor:
         """Points x (..., D) of encoder outputs z (..., D). ValueError on the CPU: NaN or infinity in z."""
+        _require_rows("z", z, "(..., D)")
         if z.device.type == "cpu" and not bool(z.isfinite().all()):
             raise ValueError("z holds NaN or infinity; the encoder diverged: lower the learning rate")
         z = z.float() if z.dtype in (torch.float16, torch.bfloat16) else z
@@ -98,24 +101,27 @@ class ProtoHead(nn.Module):
         return normalize(z, dim=-1) if self.geometry == "cosine" else z
 
     def capped(self, z: Tensor) -> Tensor:
-        """(...) bool: whether the projection radius stops z, so that its norm no longer counts (finding F2).
+        """(...) bool: whether the projection radius or the clip stops z, so that its norm no longer counts
+        (finding F2).
 
         |exp_0(z)| = tanh(sqrt(c) |z|) / sqrt(c) is (1 - eps) / sqrt(c) at |z| = artanh(1 - eps) / sqrt(c).
         Always false for the other geometries.
         """
+        _require_rows("z", z, "(..., D)")
         norm = z.detach().norm(dim=-1)
         if self.geometry != "hyperbolic":
             return torch.zeros_like(norm, dtype=torch.bool)
-        norm = norm.clamp(max=self.clip) if self.clip else norm
-        return norm >= math.atanh(1 - self.eps) / math.sqrt(self.c)
+        cap = math.atanh(1 - self.eps) / math.sqrt(self.c)
+        return norm >= (min(self.clip, cap) if self.clip else cap)
 
     def prototypes(self, support: Tensor) -> Tensor:
         """support (..., W, S, D) points -> (..., W, D).
 
-        Eq. (14), as recalled: the Einstein midpoint in the ball. With one support picture that is the picture
+        Section 4: the Einstein midpoint in the ball. With one support picture that is the picture
         itself; mode 'released' still sends it to the Klein ball and back, as the authors' code does, which
         moves points near the boundary (note W7).
         """
+        _require_rows("support", support, "(..., W, S, D)", axes=3)
         if self.geometry == "hyperbolic":
             return poincare.hyperbolic_mean(support, self.c, dim=-2, mode=self.mode)
         mean = support.mean(-2)
@@ -123,6 +129,13 @@ class ProtoHead(nn.Module):
 
     def logits(self, query: Tensor, prototypes: Tensor) -> Tensor:
         """query (..., Q, D), prototypes (..., W, D), both points -> (..., Q, W)."""
+        _require_rows("query", query, "(..., Q, D)", axes=2)
+        _require_rows("prototypes", prototypes, "(..., W, D)", axes=2)
+        if prototypes.shape[-1] != query.shape[-1]:
+            raise ValueError(
+                f"prototypes has shape {tuple(prototypes.shape)} and query {tuple(query.shape)}; give rows "
+                "of one D"
+            )
         if self.geometry == "hyperbolic":
             distance = poincare.pairwise_distance if query.ndim == 2 else episode_distances
             closeness = -distance(query, prototypes, self.c, self.mode)
@@ -135,16 +148,32 @@ class ProtoHead(nn.Module):
         return closeness / self.temperature
 
 
+def _above_0(value: object) -> bool:
+    """A finite number above 0."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+
+
+def _require_rows(name: str, x: object, shape: str, axes: int = 1) -> None:
+    """x is a tensor with at least so many axes."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{name} is {described(x)}; give a float32 or float64 tensor {shape}")
+    if not x.is_floating_point():
+        raise TypeError(f"{name} is {x.dtype}; convert it to float32 or float64")
+    if x.ndim < axes:
+        raise ValueError(f"{name} has shape {tuple(x.shape)}; give {shape}")
+
+
 def episode_distances(x: Tensor, y: Tensor, c: float, mode: str = "exact") -> Tensor:
     """poincare.pairwise_distance of many episodes at once.  (..., N, D), (..., M, D) -> (..., N, M)
 
     An episode has a few thousand pairs: one by one, starting the operations costs more than they do.
     """
-    s = root(c)
+    s, released = root(c), is_released(mode)
+    _require_one_width(x, y)
     gx, gy = gap(radius("x", x, s)), gap(radius("y", y, s))  # (..., N, 1), (..., M, 1)
     gg = gx * gy.transpose(-1, -2)  # (..., N, M)
     near = c * squared_distance(x, y)
-    if mode == "exact":
+    if not released:
         return arcosh_1_plus_twice(near / gg) / s
     denominator = gg + near
     return 2 / s * released_artanh((near * denominator).sqrt() / (denominator + RELEASED_EPS))
@@ -156,13 +185,25 @@ TINY = 1e-12
 
 def squared_distance(x: Tensor, y: Tensor) -> Tensor:
     """|x - y|^2 of rows x (..., N, D) and y (..., M, D) -> (..., N, M), by one product; not negative."""
+    _require_one_width(x, y)
     square = x.square().sum(-1)[..., :, None] + y.square().sum(-1)[..., None, :]
     return (square - 2 * inner(x, y)).clamp(min=0)
 
 
 def inner(x: Tensor, y: Tensor) -> Tensor:
     """<x_i, y_j>, without TF32.  (..., N, D), (..., M, D) -> (..., N, M)"""
+    _require_one_width(x, y)
     if x.ndim == 2:
         return product(x, y)  # its backward pass as well
     with full_precision(x.device):
         return x @ y.transpose(-1, -2)
+
+
+def _require_one_width(x: object, y: object) -> None:
+    """Both are rows of one D."""
+    _require_rows("x", x, "(..., N, D)", axes=2)
+    _require_rows("y", y, "(..., M, D)", axes=2)
+    if x.shape[-1] != y.shape[-1]:  # type: ignore[attr-defined]
+        raise ValueError(
+            f"x has shape {tuple(x.shape)} and y {tuple(y.shape)}; give rows of one D"  # type: ignore[attr-defined]
+        )

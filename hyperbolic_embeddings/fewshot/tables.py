@@ -61,7 +61,7 @@ def controls(network: str, preset: str, minutes: float, flat_minutes: float) -> 
     """The same preset with one thing changed; the paper has none of these."""
     arms = (
         *GEOMETRIES.items(),
-        ("projection radius of 64 channels", {"dim": 64}),
+        ("64 channels", {"dim": 64}),
         ("Euclidean, squared, 64 x 5 x 5", {"dim": 64, "pool": "flatten", "geometry": "euclidean-squared"}),
         ("hyperbolic, 64 x 5 x 5", {"dim": 64, "pool": "flatten"}),
     )

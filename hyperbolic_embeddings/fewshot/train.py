@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 import time
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common import compute, data, distributed
+from common import compute, config, data, distributed
 from common.data.augment import Augment
 from common.data.dataset import Dataset, with_quarter_turns
 from common.data.loading import Loader
@@ -34,6 +35,7 @@ def train(cfg: FewShot, run: Run) -> None:
     pictures = training_set(cfg)
     loader = Loader(pictures, augmentation(cfg), device=device)
     sampler = EpisodeSampler(pictures.label, cfg.way, cfg.shot, cfg.query, cfg.epoch_episodes, seed=cfg.seed)
+    check_test_episodes(cfg)
     val = validation_set(cfg) if cfg.selection == "val" or cfg.val_share > 0 else None
     val_rows = (
         draw(val.label, cfg.val_way, cfg.shot, cfg.test_query, cfg.val_episodes, seed=VAL_SEED)
@@ -134,6 +136,7 @@ class Best:
 
 def check(cfg: FewShot) -> None:
     """Say what cannot work before anything is written."""
+    config.require_limits(cfg)
     if cfg.backbone == "pixels":
         raise ValueError(
             "--backbone pixels: there is nothing to train; "
@@ -146,27 +149,33 @@ def check(cfg: FewShot) -> None:
         )
     if cfg.resize < cfg.size:
         raise ValueError(
-            f"--resize {cfg.resize} is below --size {cfg.size}; the central crop needs at least size"
+            f"--resize {cfg.resize} is below --size {cfg.size}; the central crop needs that size: give it"
         )
-    for name in ("size", "stored", "dim", "shot", "way", "query", "epoch_episodes", "step", "val_episodes"):
-        if getattr(cfg, name) < 1:
-            raise ValueError(f"--{name.replace('_', '-')} {getattr(cfg, name)}: give at least 1")
-    if cfg.epochs < 0:
-        raise ValueError(f"--epochs {cfg.epochs}: give 0 or more")
-    if not 0 <= cfg.val_share < 1:
-        raise ValueError(f"--val-share {cfg.val_share}: give a share from 0 up to, but not including, 1")
-    for name in ("lr", "c", "temperature"):
-        if not 0 < getattr(cfg, name) < math.inf:
-            raise ValueError(f"--{name} {getattr(cfg, name)}: give a finite number above 0")
+    if not 0 < cfg.c < math.inf:
+        raise ValueError(f"--c {cfg.c}: give a finite number above 0")
     if cfg.channels not in (1, 3):
         raise ValueError(f"--channels {cfg.channels}: give 1 (grey) or 3 (colour)")
 
 
-def load(cfg: FewShot, split: str, size: int) -> Dataset:
-    """A split in memory. CUB, CUB-100 and mini-ImageNet have few-shot splits of their own."""
+def check_test_episodes(cfg: FewShot) -> None:
+    """Before hours of training: the test classes are enough for the episodes that evaluation will draw."""
+    if cfg.val_share > 0:
+        return  # the held-out training classes are measured instead
+    labels = load(cfg, "test", cfg.resize, resident=None).label
+    for way, shot in [(cfg.val_way, cfg.shot), *itertools.product(cfg.test_ways, cfg.test_shots)]:
+        try:
+            draw(labels, way, shot, cfg.test_query, 1, seed=0)
+        except ValueError as error:
+            raise ValueError(f"test episodes: {error} (--test-ways, --test-shots, --test-query)") from error
+
+
+def load(cfg: FewShot, split: str, size: int, *, resident: bool | None = True) -> Dataset:
+    """A split, in memory unless asked otherwise. CUB, CUB-100 and mini-ImageNet have few-shot splits of their
+    own.
+    """
     protocol = "retrieval" if cfg.data.startswith(("omniglot", "folder:")) else "fewshot"
     return data.load(
-        cfg.data, split, size=size, protocol=protocol, crop=cfg.crop, channels=cfg.channels, resident=True
+        cfg.data, split, size=size, protocol=protocol, crop=cfg.crop, channels=cfg.channels, resident=resident
     )
 
 

@@ -26,12 +26,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from common import data, gallery
+from common import config, data, gallery
+from common.arguments import finite_number
 from common.data.augment import Augment
 from common.data.dataset import Dataset
 from common.data.loading import Loader, embed
 from common.metrics import reid_scores
+from common.metrics.contract import require_embeddings
 from common.results import Figure, Measured
+from hyperbolic_embeddings.arithmetic import require_margin
 from hyperbolic_embeddings.reid.model import ReIDNet, build
 from hyperbolic_embeddings.reid.presets import ReID
 
@@ -47,12 +50,12 @@ def measure(
     export: Path | None = None,
 ) -> tuple[dict[str, Figure], Measured]:
     """(metric -> figure, what was measured). export: FILE.npz gets the queries, FILE-gallery.npz the
-    gallery.
+    gallery: z, tangent vectors at the origin and no points of a ball, so without c.
     """
     if split not in (None, "query"):
         raise ValueError(f"--split {split}: re-identification searches query in gallery; leave --split out")
     if checkpoint is None:
-        raise ValueError("re-identification measures a checkpoint; train one first")
+        raise ValueError("evaluate pixels: re-identification measures a checkpoint; train one first")
     model = load_model(cfg, checkpoint).to(device)
     queries, searched = (data.load(cfg.data, name, size=cfg.size) for name in ("query", "gallery"))
     q, g = (describe(model, cfg, dataset, device) for dataset in (queries, searched))
@@ -76,10 +79,10 @@ def measure(
 
 def load_model(cfg: ReID, checkpoint: dict[str, Any]) -> ReIDNet:
     """The network in evaluation mode."""
-    weights = checkpoint["state"]["model"]
-    persons = next(len(value) for name, value in weights.items() if name.startswith("head."))
+    weights = config.stored_part(checkpoint["state"], "model")
+    persons = next((len(value) for name, value in weights.items() if name.startswith("head.")), 1)
     model = build(dataclasses.replace(cfg, weights="none"), persons)
-    model.load_state_dict(weights)
+    config.load_state(model, checkpoint["state"], "model", "the checkpoint")
     return model.eval()
 
 
@@ -108,6 +111,10 @@ def in_hyperbolic_order(q: Tensor, g: Tensor, c: float, eps: float) -> tuple[Ten
     |(X, -X0, 0) - (Y, Y0, .)|^2 is |X|^2 + X0^2 + M^2 + 2 cosh(sqrt(c) d). Points beyond the projection
     radius are pulled back to it first.
     """
+    require_embeddings("q", q)
+    require_embeddings("g", g, q)
+    finite_number("c", c, above=0)
+    require_margin(eps)
     top = math.atanh(1 - eps)
 
     def lift(u: Tensor) -> tuple[Tensor, Tensor]:

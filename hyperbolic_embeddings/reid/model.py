@@ -24,6 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from common.arguments import require_pictures, require_tensor, require_widths, whole_number
 from hyperbolic_embeddings.delta import extractors
 from hyperbolic_embeddings.layers import HyperbolicMLR, ToPoincare
 from hyperbolic_embeddings.reid.presets import ReID
@@ -34,9 +35,8 @@ class SmallNet(nn.Module):
 
     def __init__(self, widths: tuple[int, ...]) -> None:
         super().__init__()
-        if not widths or min(widths) < 1:
-            raise ValueError(f"widths is {widths}; give at least one stage of at least 1 channel")
-        self.channels = widths[-1]
+        require_widths(widths)
+        self.channels, self.least = widths[-1], 2 ** len(widths)
         self.stages = nn.Sequential(
             *(
                 nn.Sequential(
@@ -47,6 +47,7 @@ class SmallNet(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        require_pictures("x", x, 3, self.least)
         return self.stages(x).mean((2, 3))
 
 
@@ -58,12 +59,18 @@ class FlatMLR(nn.Module):
 
     def __init__(self, dim: int, classes: int) -> None:
         super().__init__()
+        whole_number("dim", dim)
+        whole_number("classes", classes)
         self.p = nn.Parameter(torch.empty(classes, dim))
         self.a = nn.Parameter(torch.empty(classes, dim))
         nn.init.kaiming_uniform_(self.a, a=math.sqrt(5))
         nn.init.kaiming_uniform_(self.p, a=math.sqrt(5))
 
     def forward(self, z: Tensor) -> Tensor:
+        require_tensor("z", z, "(B, D)")
+        if z.shape[1] != self.a.shape[1]:
+            width = self.a.shape[1]
+            raise ValueError(f"z has shape {tuple(z.shape)} but the layer has dim {width}; give (B, {width})")
         return 4 * (z @ self.a.T - (self.p * self.a).sum(1))
 
 
@@ -72,6 +79,8 @@ class ReIDNet(nn.Module):
 
     def __init__(self, cfg: ReID, backbone: nn.Module, channels: int, classes: int) -> None:
         super().__init__()
+        whole_number("channels", channels)
+        whole_number("classes", classes)
         self.narrow = cfg.narrow
         self.backbone = backbone
         self.embedding = nn.Linear(channels, cfg.dim)
@@ -86,6 +95,7 @@ class ReIDNet(nn.Module):
 
     def embed(self, pictures: Tensor) -> Tensor:
         """z (B, D) float32, also under autocast."""
+        require_pictures("pictures", pictures, 3, self.narrow)
         if self.narrow > 1:
             pictures = F.avg_pool2d(pictures, (1, self.narrow))
         features = self.backbone(pictures)

@@ -8,12 +8,19 @@ common library of this field; [ours] ours.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReID:
     """A ResNet with a small embedding, trained to tell persons apart, searched across cameras."""
+
+    LIMITS: ClassVar[dict[str, str]] = {
+        "narrow": "[1, inf)",
+        "pad": "[0, inf)",
+        "eps": "(0, 1)",
+    }
+    """Where numbers have to lie, beside those of common.config."""
 
     target: str = ""
     """Row of results/published that this run answers; empty: none."""

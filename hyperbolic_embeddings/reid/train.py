@@ -78,7 +78,7 @@ def check(cfg: ReID) -> None:
         if getattr(cfg, name) < least:
             raise ValueError(f"--{name} {getattr(cfg, name)}: give at least {least}")
     if cfg.batch < 2:
-        raise ValueError(f"--batch {cfg.batch}: batch normalisation needs at least 2 pictures")
+        raise ValueError(f"--batch {cfg.batch}: batch normalisation needs 2 pictures; give at least 2")
     if cfg.size % cfg.narrow:
         raise ValueError(f"--size {cfg.size} is no multiple of --narrow {cfg.narrow}; change one of them")
     if not cfg.lr > 0:

@@ -29,7 +29,7 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from common import data, distributed, gallery
+from common import config, data, distributed, gallery
 from common.data.dataset import Dataset
 from common.results import Figure, Measured
 from common.results.tables import is_embedded
@@ -55,10 +55,10 @@ def measure(
     inside, outside = load(cfg, split), out_of_domain(cfg)
     model = network(cfg, checkpoint, inside.classes, device)
     accuracies = []
-    for weights in checkpoint["state"]["last"]["weights"][:-1]:
-        model.load_state_dict(weights)
+    for weights in config.stored_part(checkpoint["state"], "last").get("weights", [])[:-1]:
+        config.load_state(model, {"model": weights}, "model", "the checkpoint")
         accuracies.append(accuracy(describe(model, cfg, inside)[1], inside))
-    model.load_state_dict(checkpoint["state"]["model"])
+    config.load_state(model, checkpoint["state"], "model", "the checkpoint")
 
     u, logits = describe(model, cfg, inside)
     far_u, far_logits = describe(model, cfg, outside)
@@ -83,8 +83,8 @@ def measure(
     figures["parameters"] = Figure(float(sum(p.numel() for p in model.parameters())), unit="count")
 
     if export is not None:
-        z = u if model.to_ball is None else model.to_ball(u)
-        gallery.export(export, embedding=z, dataset=inside, protocol="classification")
+        z, c = (u, None) if model.to_ball is None else (model.to_ball(u), float(model.to_ball.c))
+        gallery.export(export, embedding=z, dataset=inside, protocol="classification", c=c)
     generated = is_embedded(outside.name) and not is_embedded(inside.name)
     return figures, Measured(inside.name + "-embedded" * generated, split)
 
@@ -92,7 +92,7 @@ def measure(
 def network(cfg: Uncertainty, checkpoint: dict[str, Any], classes: int, device: torch.device) -> Network:
     """The network of a checkpoint with the weights of its last epoch, in evaluation mode on `device`."""
     model = build(cfg, classes)
-    model.load_state_dict(checkpoint["state"]["model"])
+    config.load_state(model, checkpoint["state"], "model", "the checkpoint")
     model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model.eval()
 

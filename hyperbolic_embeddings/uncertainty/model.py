@@ -14,6 +14,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from common.arguments import finite_number, require_pictures, require_tensor, whole_number
 from hyperbolic_embeddings.layers import HyperbolicMLR, ToPoincare
 from hyperbolic_embeddings.poincare import distance0
 
@@ -44,6 +45,8 @@ class Network(nn.Module):
         clip: float = 0.0,
     ) -> None:
         super().__init__()
+        whole_number("dim", dim)
+        whole_number("classes", classes)
         # ReLU after the pooling instead of before: the same values and gradients, a quarter of the work.
         self.trunk = nn.Sequential(
             nn.Conv2d(1, 20, 5), nn.MaxPool2d(2), nn.ReLU(),  # (B, 20, 12, 12)
@@ -60,6 +63,9 @@ class Network(nn.Module):
             self.classifier = nn.Linear(dim, classes)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        require_pictures("x", x, 1, SIDE)
+        if x.shape[2:] != (SIDE, SIDE):
+            raise ValueError(f"x has shape {tuple(x.shape)}; give (B, 1, {SIDE}, {SIDE})")
         u = self.trunk(x)  # (B, n)
         u = u if u.dtype == torch.float64 else u.float()
         with torch.autocast(x.device.type, enabled=False):
@@ -83,7 +89,11 @@ class Network(nn.Module):
         made equal. ValueError for the Euclidean head.
         """
         if self.to_ball is None:
-            raise ValueError("a network with a Euclidean head has no distance from the origin; use |u|")
+            raise ValueError(
+                f"u {tuple(u.shape)}: a network with a Euclidean head has no distance from the origin; "
+                "use |u|"
+            )
+        require_tensor("u", u, "(N, n)")
         u = u.double()
         d = distance0(self.to_ball(u), self.to_ball.c, self.to_ball.mode)
         capped = u.norm(dim=1) >= self.cap
@@ -92,4 +102,7 @@ class Network(nn.Module):
 
 def standardise(pixels: Tensor, mean: float, std: float) -> Tensor:
     """uint8 (B, 1, 28, 28) -> float32: values to [0, 1], minus mean, over std, as the authors' mnist.py."""
+    require_tensor("pixels", pixels, "(B, 1, 28, 28)", torch.uint8)
+    finite_number("mean", mean)
+    finite_number("std", std, above=0)
     return pixels.float().div_(255).sub_(mean).div_(std)

@@ -7,12 +7,17 @@ Sources of the defaults: [A] the authors' mnist.py, [I] an author's answer in is
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 
 @dataclass(frozen=True, kw_only=True)
 class Uncertainty:
     """A small network on MNIST whose scores of certainty are compared between MNIST and Omniglot."""
+
+    LIMITS: ClassVar[dict[str, str]] = {
+        "clip": "[0, inf)",
+    }
+    """Where numbers have to lie, beside those of common.config."""
 
     target: str = ""
     """Row of results/published that this run answers; empty: none (tables.py names them per row)."""

@@ -17,6 +17,9 @@ from scipy.stats import ks_2samp
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
+from common.arguments import described
+from common.metrics.contract import require_embeddings
+
 
 def log_p_max(logits: Tensor) -> Tensor:
     """(N,) float64: log of the largest class probability, p_max of Table 2.
@@ -25,6 +28,7 @@ def log_p_max(logits: Tensor) -> Tensor:
     the pictures, which is all that the two statistics below depend on, stays that of the exact p_max where
     the probability itself would be 1.0 in floating point (note U6).
     """
+    require_embeddings("logits", logits)
     logits = logits.double()
     top, at = logits.max(1, keepdim=True)  # (N, 1)
     others = (logits - top).exp().scatter(1, at, 0.0)  # (N, K), without the largest
@@ -34,6 +38,7 @@ def log_p_max(logits: Tensor) -> Tensor:
 def energy(logits: Tensor) -> Tensor:
     """(N,) float64: log sum_k exp(l_k), the negative energy at temperature 1 of Liu et al.
     (arXiv:2010.03759)."""
+    require_embeddings("logits", logits)
     return logits.double().logsumexp(1)
 
 
@@ -57,6 +62,8 @@ def auroc(inside: Tensor, outside: Tensor) -> float:
 
 def _arrays(inside: Tensor, outside: Tensor) -> tuple[np.ndarray, np.ndarray]:
     for name, scores in (("inside", inside), ("outside", outside)):
+        if not isinstance(scores, Tensor):
+            raise TypeError(f"{name} is {described(scores)}; give a tensor of scores, (N,)")
         if scores.ndim != 1 or not len(scores):
             raise ValueError(f"{name} has shape {tuple(scores.shape)}; give at least one score, (N,)")
         if scores.isnan().any():

@@ -9,6 +9,7 @@ measures them all, so that nothing has to be held out.
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -17,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common import compute, data, distributed
+from common import compute, config, data, distributed
 from common.data.dataset import Dataset
 from common.data.samplers import ShuffleSampler
 from common.run import LossMeter, Run, not_finite
@@ -88,17 +89,9 @@ def check(cfg: Uncertainty) -> None:
     """Say what cannot work before anything is written, and before hours of training what cannot be measured
     afterwards: a missing out-of-domain set raises DataMissing.
     """
-    for name in ("dim", "batch"):
-        if getattr(cfg, name) < 1:
-            raise ValueError(f"--{name} {getattr(cfg, name)}: give at least 1")
-    for name in ("epochs", "epoch_steps"):
-        if getattr(cfg, name) < 0:
-            raise ValueError(f"--{name.replace('_', '-')} {getattr(cfg, name)}: give 0 or more")
-    for name in ("lr", "std", "c"):
-        if not 0 < getattr(cfg, name) < float("inf"):
-            raise ValueError(f"--{name} {getattr(cfg, name)}: give a finite number above 0")
-    if not 0 <= cfg.clip < float("inf"):
-        raise ValueError(f"--clip {cfg.clip}: give the longest feature norm, or 0 for no clip")
+    config.require_limits(cfg)
+    if not 0 < cfg.c < math.inf:
+        raise ValueError(f"--c {cfg.c}: give a finite number above 0")
     if cfg.data != "embedded":
         data.resolve(cfg.outside, "real")
 

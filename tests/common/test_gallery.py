@@ -239,9 +239,24 @@ def test_an_export_comes_back(tmp_path):
     assert torch.equal(found.labels, data.labels)
     assert (found.levels, found.names) == (data.levels, data.names)
     assert (found.dataset, found.split, found.protocol, found.size) == ("embedded", "test", "retrieval", 9)
-    assert found.crop is True
+    assert (found.crop, found.c) == (True, None)
+    with np.load(tmp_path / "new" / "e.npz") as file:
+        assert "c" not in file.files, "an export without a ball is as it always was"
     with pytest.raises(ValueError, match=r"embedding has shape \(11, 3\) but embedded/test has 12 pictures"):
         gallery.export(tmp_path / "e.npz", embedding=rows[:11], dataset=data)
+
+
+def test_an_export_says_of_which_ball_its_rows_are(tmp_path):
+    data, rows = pictures(), torch.zeros(12, 3)
+    rows[7] = torch.tensor([0.0, 2.4, 3.2])  # of norm 4, the radius for c = 1 / 16
+    gallery.export(tmp_path / "e.npz", embedding=rows, dataset=data, c=0.0624)
+    assert gallery.read_export(tmp_path / "e.npz").c == 0.0624
+    with pytest.raises(ValueError, match=r"row 7 .* outside the ball .* -0.0625, whose radius is 4;"):
+        gallery.export(tmp_path / "f.npz", embedding=rows, dataset=data, c=0.0625)
+    for c in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match=f"c is {c}; give a finite number above 0"):
+            gallery.export(tmp_path / "f.npz", embedding=rows, dataset=data, c=c)
+    assert not (tmp_path / "f.npz").exists()
 
 
 def test_an_export_that_fails_leaves_the_old_one(tmp_path, monkeypatch):
@@ -293,6 +308,11 @@ def arrays():
         ({"labels": np.full((12, 2), -1)}, "labels of level family go beyond its 2 names"),
         ({"size": np.array([9, 9])}, r"size is int64 \(2,\); it must be one value"),
         ({"dataset": np.array(3)}, "dataset is int64"),
+        ({"c": np.array([0.1])}, r"c is float64 \(1,\); it must be one number above 0"),
+        ({"c": np.array(1)}, "c is int64 1; it must be one number above 0"),
+        ({"c": np.array(-0.1)}, "c is float64 -0.1; it must be one number above 0"),
+        ({"c": np.array(np.nan)}, "c is float64 nan; it must be one number above 0"),
+        ({"c": np.array(0.25), "embedding": np.full((12, 1), 2, np.float32)}, "e.npz: row 0 .* radius is 2;"),
         ({"levels": np.array(["family", "kind"], dtype=object)}, "not an .npz of plain arrays"),
     ],
 )
@@ -349,6 +369,15 @@ def test_the_command_draws_one_split(drawings, tmp_path, capsys):
     assert (tmp_path / "again.png").read_bytes() == (tmp_path / "e.png").read_bytes()
     with pytest.raises(ValueError, match=f"k = {len(data)}"):
         gallery.main([str(file), "--neighbours", str(len(data))])
+
+
+@pytest.mark.parametrize("c", [None, 1e-9])
+def test_the_caption_says_which_distance_orders_points_of_a_ball(drawings, tmp_path, monkeypatch, c):
+    data, notes = drawings["test"], []
+    gallery.export(tmp_path / "e.npz", embedding=embed(data), dataset=data, c=c)
+    monkeypatch.setattr(gallery, "draw", lambda *args, note, **keywords: notes.append(note))
+    gallery.main([str(tmp_path / "e.npz")])
+    assert ("Euclidean, not hyperbolic" in notes[0]) == (c is not None)
 
 
 def test_the_command_searches_a_gallery(drawings, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import matplotlib
 import numpy as np
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
+from matplotlib.text import Text
 from PIL import Image
 from scipy import stats
 
@@ -183,6 +185,42 @@ def test_rings_lie_at_the_distances_they_name(axes, c, tmp_path):
     assert 2 <= len(named) <= 5
     shown = np.concatenate([np.asarray(s.get_offsets()) for s in found.collections])
     assert shown == pytest.approx(points)
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 8, 12, 13])
+def test_the_legend_of_the_disk_tells_up_to_twelve_kinds_apart(axes, count, tmp_path):
+    points = np.stack([np.linspace(-0.9, 0.9, count)] * 2, 1) / 2
+    plots.poincare_disk(points, np.arange(count), tmp_path / "a.png")
+    looks = {(tuple(s.get_facecolor()[0]), s.get_paths()[0].vertices.shape) for s in axes[0].collections}
+    assert len(looks) == count
+    rounds = {shape: [c for c, own in looks if own == shape] for _, shape in looks}
+    assert len(rounds) == (2 if 7 < count < 13 else 1), "a second round of colours has dots of its own"
+    legend = axes[0].get_legend()
+    if count in (1, 13):
+        assert legend is None
+        return
+    assert [t.get_text() for t in legend.get_texts()] == [str(n) for n in range(count)]
+    page, beside = axes[0].figure.bbox, legend.get_window_extent()
+    disk = axes[0].patches[0].get_window_extent()
+    assert disk.x1 < beside.x0, "outside the disk"
+    assert beside.x1 < page.x1
+
+
+def test_long_titles_and_names_stay_on_the_page(axes, tmp_path):
+    points = [[0.1, 0.2], [0.0, -0.9]]
+    long = ["Mongolian and more/character01", "Mongolian and more/character02"]
+    plots.poincare_disk(points, long, tmp_path / "a.png", title="Wide " * 30)
+    plots.poincare_disk(points, ["a", "a"], tmp_path / "b.png", title="folder:/" + "wide/" * 30)
+    for found, title in zip(axes, ("Wide" * 30, "folder:/" + "wide/" * 30), strict=True):
+        (heading,) = (t for t in found.get_children() if isinstance(t, Text) and "ide" in t.get_text())
+        assert re.sub(r"\s", "", heading.get_text()) == title
+        assert heading.get_window_extent().x1 < found.figure.bbox.x1
+    legend = axes[0].get_legend()
+    assert [t.get_text() for t in legend.get_texts()] == [
+        "Mongolian a…/character01",
+        "Mongolian a…/character02",
+    ]
+    assert legend.get_window_extent().x1 < axes[0].figure.bbox.x1
 
 
 def test_the_disk_takes_many_labels_and_no_points_outside(axes, tmp_path):

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from common import results
+from common import gallery, results
 from common.data import DataMissing, embedded
 from common.results.rows import COLUMNS
 from hyperbolic_embeddings import claims, evaluate, figures, train
@@ -53,18 +53,31 @@ def test_train_then_evaluate_then_rows(place, capsys, preset):
     shown = capsys.readouterr().out
     assert re.search(r"^accuracy +0\.\d{4}", shown, re.MULTILINE)
     assert "e.npz" in shown
+    assert gallery.read_export("e.npz").c == PRESETS[preset][1].c, "both presets are hyperbolic"
     rows = results.load_runs("hyperbolic_embeddings")
     assert set(rows["preset"]) == {preset}
     assert set(rows["dataset"]) == {"embedded"}
     assert rows["command"].str.startswith("python -m hyperbolic_embeddings.evaluate runs/").all()
 
 
+@pytest.mark.parametrize(
+    ("preset", "words"),
+    [("smoke-uncertainty", ["--head", "euclidean"]), ("smoke-fewshot", ["--geometry", "cosine"])],
+)
+def test_an_export_of_no_ball_names_none(place, capsys, preset, words):
+    train.main([preset, *QUICK[preset], *words])
+    evaluate.main([capsys.readouterr().out.split()[-1], "--export", "e.npz"])
+    assert gallery.read_export("e.npz").c is None
+
+
 def test_measuring_without_training(place, capsys):
     evaluate.main(["delta", "smoke-delta"])
     assert "delta_rel" in capsys.readouterr().out
     evaluate.main(
-        ["pixels", "smoke-fewshot", "--backbone", "pixels", "--test-episodes", "10", "--test-query", "3"]
-    )
+        ["pixels", "smoke-fewshot", "--backbone", "pixels", "--test-episodes", "10", "--test-query", "3",
+         "--export", "e.npz"]
+    )  # fmt: skip
+    assert gallery.read_export("e.npz").c is None, "pixels lie in no ball, whatever the preset's geometry"
     assert "5way-1shot" in capsys.readouterr().out
 
 

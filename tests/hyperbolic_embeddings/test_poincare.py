@@ -120,7 +120,7 @@ def test_length_of_the_logarithm_is_the_distance(ball):
 
 
 def test_distance_from_the_origin_is_twice_the_feature_norm(ball):
-    """The finding D1 of the controls: d(0, exp_0(u)) = 2 |u|, whatever c is."""
+    """Finding F1: d(0, exp_0(u)) = 2 |u|, whatever c is."""
     c, u, y, _ = ball
     close(distance0(expmap0(u, c), c), 2 * u.norm(dim=-1))
     close(distance0(y, c), distance(torch.zeros_like(y), y, c))

@@ -102,7 +102,8 @@ def export(tmp_path):
 def test_command(export, capsys):
     projection.main([str(export), "--most", "100", "--level", "0"])
     said = capsys.readouterr().out.splitlines()
-    assert "of the squared distance from the centre kept" in said[0]
+    assert said[0].startswith("rows read as tangent vectors at the origin, c = ")
+    assert "of the squared distance from the centre kept" in said[1]
     picture = export.with_suffix(".png")
     assert said[-1] == str(picture)
     first = picture.read_bytes()
@@ -112,11 +113,45 @@ def test_command(export, capsys):
     assert (export.parent / "out.npz2.png").read_bytes() != first
 
 
+@pytest.fixture
+def drawn(monkeypatch):
+    """(points, c, title) of every disk that is drawn."""
+    seen = []
+    monkeypatch.setattr(
+        projection.plots, "poincare_disk", lambda y, names, out, c, title: seen.append((y, c, title))
+    )
+    return seen
+
+
+def test_an_export_of_a_ball_needs_no_flags(export, drawn, capsys):
+    """What the export says, what the flags said before there was anything to read, and the formula."""
+    pictures = load("embedded", "test", size=12)
+    x = ball(len(pictures), 5, 0.05, longest=3.0).float()
+    ours, silent = export.with_name("ball.npz"), export.with_name("silent.npz")
+    gallery.export(ours, embedding=x, dataset=pictures, c=0.05)
+    gallery.export(silent, embedding=x, dataset=pictures)
+    every = ["--most", str(len(pictures))]
+    for words in ([ours], [ours, "--points"], [ours, "--c", "0.05"], [silent, "--points", "--c", "0.05"]):
+        projection.main([*map(str, words), *every])
+        assert "rows read as points of the ball, c = 0.05\n" in capsys.readouterr().out
+    own = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
+    expected, kept = projection.tangent_pca(x[own].double(), 0.05)
+    for y, c, title in drawn:
+        assert np.array_equal(y, expected.numpy())
+        assert (c, title) == (0.05, f"embedded/test, {100 * kept:.0f} % kept, c = 0.05")
+    projection.main([str(silent), *every])
+    assert "rows read as tangent vectors at the origin, c = " in capsys.readouterr().out
+    assert not np.allclose(drawn[-1][0], expected.numpy(), atol=0.1)
+    with pytest.raises(ValueError, match=r"--c 0.1: the rows of .*ball.npz are .* with c = 0.05"):
+        projection.main([str(ours), "--points", "--c", "0.1"])
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
         (["--c", "-1"], "--c -1.0: the curvature is -c"),
-        (["--points"], "--points needs --c"),
+        (["--points"], "--points without --c: add --c of the ball"),
+        (["--c", "inf"], "--c inf: the curvature is -c"),
         (["--points", "--c", "1"], "outside"),
         (["--level", "2"], "the export has the levels family, kind"),
         (["--most", "1"], "give at least 2 rows"),

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from common.data import load
-from hyperbolic_embeddings.delta import evaluate
+from hyperbolic_embeddings.delta import evaluate, spaces
 from hyperbolic_embeddings.delta.hyperbolicity import CONSTANT, euclidean, relative_delta
 from hyperbolic_embeddings.delta.presets import PRESETS
 
@@ -36,14 +36,24 @@ def test_what_is_measured_is_the_mean_over_the_samples():
     pictures = load("embedded", "train", size=12)
     assert pictures.pixels is not None
     random = evaluate.counter.generator(PIXELS.seed, evaluate.SAMPLE)
-    found = []
-    for _ in range(3):
+    found, nulls = [], {"null_isotropic": [], "null_spectrum": [], "null_sphere": []}
+    for t in range(3):
         own = torch.randperm(len(pictures), generator=random)[:40]
-        found.append(relative_delta(euclidean(pictures.pixels[own].flatten(1).float() / 255), 3))
+        x = pictures.pixels[own].flatten(1).float() / 255
+        found.append(relative_delta(euclidean(x), 3))
+        null = evaluate.counter.generator(PIXELS.seed, t, evaluate.NULL)
+        for name, cloud in (  # in the order in which they are drawn
+            ("null_isotropic", spaces.isotropic(40, x.shape[1], null)),
+            ("null_spectrum", spaces.spectrum_matched(x, null)),
+            ("null_sphere", spaces.sphere(40, x.shape[1], null)),
+        ):
+            nulls[name].append(relative_delta(euclidean(cloud))[0])
     first, largest = (torch.tensor(column, dtype=torch.float64) for column in zip(*found))
     assert figures["delta_rel"].value == pytest.approx(float(first.mean()), rel=1e-6)
     assert figures["delta_rel_spread"].value == pytest.approx(float(first.std()), rel=1e-6)
     assert figures["delta_rel_bases"].value == pytest.approx(float(largest.mean()), rel=1e-6)
+    for name, values in nulls.items():
+        assert figures[name].value == pytest.approx(sum(values) / 3, rel=1e-6), name
 
 
 def test_a_function_of_the_seed():

@@ -70,7 +70,7 @@ def test_claims_are_open_until_there_are_rows():
 def test_claims_follow_their_rows():
     runs = pd.DataFrame(
         rows("delta-mnist-mini", {"delta_rel": 0.30, "null_spectrum": 0.2, "c_eq5": 0.23})
-        + rows("delta-mnist-mini", {"delta_rel": 0.17}, network="isotropic", dim=512)
+        + rows("delta-cifar10", {"delta_rel": 0.17}, network="isotropic", dim=512)
         + rows("delta-mnist-mini", {"delta_rel": 0.06}, network="disk")
         + rows("delta-cub", {"delta_rel": 0.25, "null_spectrum": 0.35, "c_eq5": 0.055})
     )
@@ -82,11 +82,11 @@ def test_claims_follow_their_rows():
 
     assert entry("isotropic Gaussian")["verdict"] == "supported"
     assert entry("isotropic Gaussian")["difference"] == pytest.approx(0.21 - 0.171)
-    assert entry("ResNet34, random weights, MNIST")["difference"] == pytest.approx(0.1)
+    assert entry("ResNet34, random weights, MNIST - Gaussian")["difference"] == pytest.approx(0.1)
     assert entry("disk")["verdict"] == "supported"
     assert entry("ImageNet weights, CUB")["verdict"] == "supported"
     assert entry("ImageNet weights, CIFAR-100")["n"] == 0
-    assert entry("0.05)|, ResNet34, MNIST")["verdict"] == "contradicted"
+    assert entry("0.05)|, ResNet34, random weights, MNIST")["verdict"] == "contradicted"
     assert entry("0.05)|, ResNet34, CUB")["verdict"] == "supported"
     assert entry("0.05)|, ResNet34, CUB")["difference"] == pytest.approx(
         math.log(2) - math.log(0.056 / 0.05), abs=1e-3

@@ -48,6 +48,7 @@ def test_the_epoch_of_the_best_validation_is_measured(runs):
     state = torch.load(path, weights_only=True)["state"]
     _, _, cfg, checkpoint = judge(path)
     encoder, _ = evaluate.restored(cfg, checkpoint)
+    assert not encoder.training
     assert all(torch.equal(v, state["best"]["encoder"][k]) for k, v in encoder.state_dict().items())
     last, _ = evaluate.restored(dataclasses.replace(cfg, selection="last"), checkpoint)
     assert all(torch.equal(v, state["encoder"][k]) for k, v in last.state_dict().items())

@@ -108,16 +108,17 @@ def test_a_mini_table_compares_at_one_schedule():
     assert (mini.way, mini.shot, mini.test_ways, mini.test_shots) == (30, 1, (5, 20), (1, 5))
 
 
-def recorded(values):
-    """Rows of results/runs as the claims read them: (label, metric) -> one value per seed."""
+def recorded(values, name="fewshot", dataset="omniglot"):
+    """Rows of results/runs as the claims read them: (label, metric) -> one value per seed, of a table."""
+    (table,) = [table for table in TABLES if table.name == name]
     frame = []
     for (label, metric), seeds in values.items():
-        (row,) = [row for row in TABLES[0].rows if row.label == label]
+        (row,) = [row for row in table.rows if row.label == label]
         for seed, value in enumerate(seeds):
             frame.append(
                 {
                     "target": "", "preset": row.preset, "overrides": results.canonical(row.overrides),
-                    "dataset": "omniglot", "split": "test", "metric": metric, "value": value, "seed": seed,
+                    "dataset": dataset, "split": "test", "metric": metric, "value": value, "seed": seed,
                     "date": "2026-01-01T00:00:00Z",
                 }
             )  # fmt: skip
@@ -148,9 +149,28 @@ def test_claims_are_paired_differences():
     assert verdict["F2", f"hyperbolic - cosine, {main}"] == "contradicted"
     assert verdict["F3", f"hyperbolic - Euclidean, -2 |x - y|, {main}"] == "inconclusive"
     assert verdict["C5", "needs budget paper"] == "not enough seeds"
-    assert verdict["C6", "hyperbolic - Euclidean, squared, 5-way 1-shot"] == "not enough seeds"
+    assert verdict["C6", "hyperbolic - Euclidean, squared, CUB-100, 5-way 1-shot"] == "not enough seeds"
     assert {e["table"] for e in found.values()} <= {table.name for table in TABLES}
     assert all(e["verdict"] == "not enough seeds" for e in claims.claims(recorded(values).iloc[:0]))
+
+
+def test_birds_are_answered_by_birds():
+    """C6 reads CUB-100 and C4 Omniglot, each shot its own column."""
+
+    def two(lead, five):
+        seeds = [0.5, 0.501, 0.499]
+        return {
+            ("Euclidean, squared", "5way-1shot"): seeds, ("Euclidean, squared", "5way-5shot"): seeds,
+            ("hyperbolic", "5way-1shot"): [s + lead for s in seeds],
+            ("hyperbolic", "5way-5shot"): [s + five for s in seeds],
+        }  # fmt: skip
+
+    rows = [recorded(two(0.03, 0.01)), recorded(two(0.07, -0.02), "fewshot-cub-100", "cub_100")]
+    found = {(e["id"], e["comparison"]): e["difference"] for e in claims.claims(pd.concat(rows))}
+    for claim, shot, expected in (("C4", 1, 0.03), ("C4", 5, 0.01), ("C6", 1, 0.07), ("C6", 5, -0.02)):
+        where = "CUB-100, " if claim == "C6" else ""
+        own = found[claim, f"hyperbolic - Euclidean, squared, {where}5-way {shot}-shot"]
+        assert own == pytest.approx(expected), (claim, shot)
 
 
 def test_geometries_differ_from_each_other():

@@ -220,11 +220,14 @@ def test_where_all_points_are_capped_the_head_is_a_sphere(eps):
 @pytest.mark.parametrize(
     ("c", "eps", "clip"), [(0.05, 1e-3, 0.0), (0.01, 4e-3, 0.0), (1.0, 1e-3, 2.3), (0.05, 1e-3, 20.0)]
 )
-def test_capped_says_which_points_the_projection_stops(c, eps, clip):
+def test_capped_says_which_points_the_projection_or_the_clip_stops(c, eps, clip):
+    """Those whose point does not move when their embedding is made longer."""
     _, query = batch(query=400, scale=10.0)
+    query = query * torch.linspace(0.01, 1, 400, dtype=query.dtype)[:, None]
     head = ProtoHead("hyperbolic", c=c, eps=eps, clip=clip).double()
-    at_cap = head.embed(query).norm(dim=1) >= (1 - eps) / math.sqrt(c) * (1 - 1e-12)
-    assert torch.equal(head.capped(query), at_cap)
+    moved = (head.embed(query * 1.1) - head.embed(query)).norm(dim=1) > 1e-9
+    assert torch.equal(head.capped(query), ~moved)
+    assert 0 < head.capped(query).double().mean() < 1
     assert not ProtoHead("cosine").capped(query).any()
 
 

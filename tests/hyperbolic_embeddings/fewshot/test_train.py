@@ -133,6 +133,30 @@ def test_the_log_says_how_many_points_are_at_the_cap(runs):
     assert all(line["norm"] > 0 for line in free)
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_embedding_uses_the_running_statistics(training):
+    """Whatever mode the encoder is in, which it keeps; its buffers stay as they are."""
+    _, cfg = config.parse(PRESETS, list(TINY))
+    pictures = train.training_set(cfg).subset(torch.arange(6))
+    encoder, _ = train.build(cfg)
+    encoder.train()(torch.rand(4, 1, cfg.size, cfg.size))  # running statistics that are no longer 0 and 1
+    encoder.train(training)
+    before = {k: v.clone() for k, v in encoder.state_dict().items()}
+    z = train.embed(encoder, cfg, pictures, torch.device("cpu"))
+    assert encoder.training == training
+    assert all(torch.equal(v, before[k]) for k, v in encoder.state_dict().items())
+    with torch.no_grad():
+        plain = encoder.eval()((pictures.pixels / 255)[:, :1])
+    torch.testing.assert_close(z, plain, rtol=1e-4, atol=1e-5)
+
+
+def test_the_learning_rate_falls_after_every_episode(runs):
+    fit, _ = runs
+    words = (*TINY, "--epochs", "2", "--lr", "0.008", "--selection", "last")
+    # A cosine over 4 episodes, at the end of the second and of the fourth.
+    assert [line["lr"] for line in log(fit(*words))] == pytest.approx([0.004, 0], abs=1e-12)
+
+
 def test_learning_rates():
     published = PRESETS["mini-imagenet-conv4-1shot"][1]
     at = [train.learning_rate(published, 100 * epoch) for epoch in (0, 79, 80, 159, 160, 199)]
@@ -170,6 +194,18 @@ def test_published_augmentation():
     )
 
 
+def test_augmentation_of_drawings():
+    assert train.augmentation(PRESETS["omniglot-protonet"][1]) == Augment(
+        size=28,
+        rotate=12.0,
+        translate=0.08,
+        scale=(1 - 0.12, 1 + 0.12),
+        shear=8.0,
+        mean=(0.0, 0.0, 0.0),
+        std=(1.0, 1.0, 1.0),
+    )
+
+
 BAD = [
     (["--backbone", "pixels"], ValueError, "nothing to train; use .* pixels"),
     (["--stored", "20"], ValueError, "--stored 20 with --no-resized-crop: .* give --stored 16"),
@@ -182,7 +218,9 @@ BAD = [
     (["--lr", "0"], ValueError, "--lr 0.0"),
     (["--channels", "2"], ValueError, "--channels 2: give 1"),
     (["--c", "0"], ValueError, "--c 0.0: give a finite number above 0"),
-    (["--test-query", "20"], ValueError, r"shot \+ query = 1 \+ 20 = 21"),
+    (["--test-query", "20"], ValueError, r"test episodes: .*shot \+ query = 1 \+ 20 = 21"),
+    (["--test-query", "20", "--selection", "last"], ValueError, r"test episodes: .* \(.*--test-query\)"),
+    (["--test-ways", "700", "--selection", "last"], ValueError, r"test episodes: way = 700 .*--test-ways"),
     (["--backbone", "resnet12"], ValueError, "DropBlock of size 5 does not fit"),
     (["--lr", "1e30"], FloatingPointError, "the loss was not finite at step"),
 ]

@@ -53,6 +53,23 @@ def test_shapes_and_gradients(head, narrow):
     assert (model.to_ball is not None) == (head == "hyperbolic")
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("mode", ["exact", "released"])
+@pytest.mark.parametrize("eps", [1e-3, 0.2])
+def test_the_hyperbolic_head_is_that_of_its_settings(eps, mode):
+    cfg = dataclasses.replace(SMOKE, head="hyperbolic", c=0.25, eps=eps, mode=mode, dim=4)
+    model = build(cfg, 7).double()
+    z = draw(11, 4) * torch.logspace(-1, 2, 11, dtype=torch.float64)[:, None]  # from the origin to the border
+    x = poincare.project(poincare.expmap0(z, 0.25, mode), 0.25, eps, mode)
+    assert model.to_ball is not None
+    assert model.to_ball.mode == mode, "its points differ by 1e-11 or less: the value could not tell"
+    torch.testing.assert_close(model.to_ball(z), x, rtol=1e-12, atol=0)
+    assert float(x.norm(dim=1).max()) == pytest.approx((1 - eps) / 0.5, rel=1e-12)
+    plain = HyperbolicMLR(4, 7, 0.25, eps=eps, mode=mode).double()
+    plain.load_state_dict(model.head.state_dict())
+    torch.testing.assert_close(model.classify(z), plain(x), rtol=1e-9, atol=0)
+
+
 def test_columns_are_averaged_in_pairs():
     model = build(dataclasses.replace(SMOKE, narrow=2), 3).eval()
     seen = []

@@ -91,6 +91,8 @@ def test_figures_are_those_of_a_plain_computation(trained):
         for dataset in (inside, outside):
             u, z, logits = (t.double() for t in net((dataset.pixels / 255 - 0.1307) / 0.3081))
             p = logits.softmax(1)
+            if dataset is inside:
+                right = logits.argmax(1) == inside.label
             root = cfg.c**0.5
             samples.append(
                 {
@@ -106,18 +108,40 @@ def test_figures_are_those_of_a_plain_computation(trained):
         every = torch.cat([a, b])
         gap = (a[None] <= every[:, None]).double().mean(1) - (b[None] <= every[:, None]).double().mean(1)
         assert figures[f"ks_{name}"].value == pytest.approx(gap.abs().max().item(), abs=0.01), name
-        wins = (a[:, None] > b[None]).double() + (a[:, None] == b[None]).double() / 2
-        assert figures[f"auroc_{name}"].value == pytest.approx(wins.mean().item(), abs=1e-3), name
+        wins = ranks(a, b).mean().item() / len(b)
+        assert figures[f"auroc_{name}"].value == pytest.approx(wins, abs=1e-3), name
+        errors = ranks(a[right], a[~right]).mean().item() / (~right).sum().item()
+        assert figures[f"errors_auroc_{name}"].value == pytest.approx(errors, abs=1e-3), name
+        doubt, ambiguity = -a, inside.extra["ambiguity"]
+        rho = torch.corrcoef(torch.stack([ranks(doubt, doubt), ranks(ambiguity, ambiguity)]))[0, 1].item()
+        assert figures[f"ambiguity_{name}"].value == pytest.approx(rho, abs=1e-3), name
     assert figures["ks_distance"].value == figures["ks_norm"].value, "no picture is at the cap: finding F1"
     assert (figures["capped_inside"].value, figures["capped_outside"].value) == (0, 0)
-
-
-def test_misclassified_pictures_and_ambiguity_are_scored(trained):
-    _, figures, *_ = trained
-    for name in SCORES:
-        assert 0 < figures[f"errors_auroc_{name}"].value < 1
-        assert -1 < figures[f"ambiguity_{name}"].value < 1
     assert figures["ambiguity_distance"].unit == "rank correlation"
+
+    # A clip that a quarter of the in-domain norms lie below, and another share of the others.
+    lengths = near["norm"].sort().values
+    quarter = len(lengths) // 4
+    clip = float(lengths[quarter - 1 : quarter + 1].mean())
+    clipped, _ = evaluate.measure(dataclasses.replace(cfg, clip=clip), checkpoint, torch.device("cpu"))
+    beyond = (far["norm"] >= clip).double().mean().item()
+    assert clipped["capped_inside"].value == pytest.approx(1 - quarter / len(lengths), abs=1e-9)
+    assert clipped["capped_outside"].value == pytest.approx(beyond, abs=1e-9)
+    assert abs(beyond - 0.75) > 0.05, "the two sets can be told apart"
+
+
+def ranks(a, b):
+    """How many of b each of a exceeds; a tie counts as half."""
+    return ((a[:, None] > b).double() + (a[:, None] == b).double() / 2).sum(1)
+
+
+def test_rank_correlation():
+    x = torch.tensor([1.0, 2.0, 3.0, 50.0])
+    assert evaluate.rank_correlation(x, x**3) == pytest.approx(1)
+    assert evaluate.rank_correlation(x, -x) == pytest.approx(-1)
+    # Ranks 1 3 2 4 against 1 2 3 4: 1 - 6 (1 + 1) / (4 (16 - 1)).
+    assert evaluate.rank_correlation(x, torch.tensor([0.0, 9.0, 8.0, 10.0])) == pytest.approx(0.8)
+    assert evaluate.rank_correlation(x, torch.ones(4)) == 0, "a constant follows nothing"
 
 
 def test_a_clipped_network_puts_everything_at_the_cap(runs):

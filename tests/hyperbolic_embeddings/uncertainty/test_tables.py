@@ -179,6 +179,22 @@ def test_the_spike_at_the_cap_is_told(runs, place, monkeypatch):
     assert "cap" not in titles[1]
 
 
+@pytest.mark.parametrize("head", ["hyperbolic", "euclidean"])
+def test_a_histogram_names_its_two_sets(runs, place, monkeypatch, head):
+    fit, _ = runs
+    drawn = []
+    monkeypatch.setattr(figures.plots, "histogram", lambda groups, *a, **k: drawn.append(groups))
+    checkpoint = fit("smoke-uncertainty", "--epochs", "1", "--epoch-steps", "1", "--head", head)
+    figures.histogram(checkpoint, place)
+    cfg, model, *sets = figures.opened(checkpoint)
+    assert list(drawn[0]) == ["embedded", "embedded, other families"]
+    for found, pictures in zip(drawn[0].values(), sets):
+        with torch.no_grad():
+            u = model.trunk((pictures.pixels / 255 - cfg.mean) / cfg.std).double()
+        expected = u.norm(dim=1) * (2 if head == "hyperbolic" else 1)  # d(0, z) = 2 |u|: finding F1
+        torch.testing.assert_close(torch.as_tensor(found).double(), expected, rtol=1e-4, atol=1e-6)
+
+
 def test_table_2_as_curves(place, monkeypatch):
     written = []
     monkeypatch.setattr(figures.plots, "lines", lambda x, series, *a, **k: written.append((x, series)))
