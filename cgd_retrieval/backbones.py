@@ -12,6 +12,8 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from common.arguments import require_pictures, require_widths
+
 STRIDES = ("stage4", "stage3", "none", "both")
 """Which down-sampling is taken away, by plain stride 1 without dilation (note D2): 'stage4', before the last
 stage (the paper's wording); 'stage3', before the one above it (unofficial code, note D1); 'none'; 'both'."""
@@ -41,11 +43,12 @@ class SmallCNN(nn.Module):
         self, widths: tuple[int, ...] = (32, 64, 128, 128), pool_after: tuple[int, ...] = (1, 2)
     ) -> None:
         super().__init__()
-        if not widths or min(widths) < 1:
-            raise ValueError(f"widths is {widths}; give at least one stage, each of at least 1 channel")
+        require_widths(widths)
         if not set(pool_after) <= set(range(1, len(widths) + 1)):
-            raise ValueError(f"pool_after is {pool_after}; the stages are counted from 1 to {len(widths)}")
-        self.channels = widths[-1]
+            raise ValueError(
+                f"pool_after is {pool_after}; the stages are counted from 1 to {len(widths)}: use those"
+            )
+        self.channels, self.least = widths[-1], 2 ** len(set(pool_after))
         stages = []
         for number, (fan_in, fan_out) in enumerate(zip((3, *widths), widths), start=1):
             layers: list[nn.Module] = [
@@ -60,6 +63,7 @@ class SmallCNN(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: Tensor) -> Tensor:
+        require_pictures("x", x, 3, self.least)
         return self.stages(x.contiguous(memory_format=torch.channels_last))
 
 
@@ -121,8 +125,8 @@ class Inception(nn.Module):
         height, width = x.shape[2:]
         if self.stride == 2 and (height % 2 or width % 2):
             raise ValueError(
-                f"BN-Inception cannot halve a {height} x {width} feature map; choose picture sides that are "
-                "multiples of 32"
+                f"x: BN-Inception cannot halve a {height} x {width} feature map; choose picture sides that "
+                "are multiples of 32"
             )
         return torch.cat([column(x) for column in self.columns], 1)
 
@@ -228,10 +232,13 @@ def build(
     STRIDES. widths: stages of 'small' only; it pools 2x2 between stages, except where `stride` takes that
     away: 28 pixels to 7x7 with four widths and 'stage4', 56 to 7x7 with five.
     """
+    if name not in NAMES:
+        raise ValueError(f"backbone {name!r} is unknown; choose one of {', '.join(NAMES)}")
     _check_stride(stride)
     if weights is not None and name in ("small", "bn_inception"):
         raise ValueError(f"weights {weights!r}: none can be loaded for backbone {name!r}; leave weights out")
     if name == "small":
+        require_widths(widths)
         last = len(widths)
         taken = {last - 1} if stride == "stage4" else {last - 2} if stride == "stage3" else set()
         taken = {last - 1, last - 2} if stride == "both" else taken
@@ -242,9 +249,7 @@ def build(
         return se_resnet50(weights, stride)
     if name == "shufflenet_v2":
         return shufflenet_v2(weights, stride)
-    if name == "bn_inception":
-        return bn_inception(stride)
-    raise ValueError(f"backbone {name!r} is unknown; choose one of {', '.join(NAMES)}")
+    return bn_inception(stride)
 
 
 def freeze_batch_norm(module: nn.Module) -> None:

@@ -16,6 +16,8 @@ import math
 import torch
 from torch import Tensor
 
+from common.arguments import described
+
 GEM_FLOOR = 1e-6
 """Activations are raised to at least this before the power (note D17)."""
 
@@ -54,6 +56,10 @@ def gem(x: Tensor, p: float | Tensor = 3.0) -> Tensor:
                 f"gem: p has shape {tuple(p.shape)} and type {p.dtype}; give a floating-point scalar or one "
                 f"value per channel, ({x.shape[1]},)"
             )
+        if p.device.type == "cpu":
+            least, most = (float(end) for end in p.detach().aminmax())
+            if not 0 < least <= most < math.inf:
+                raise ValueError(f"gem: p reaches from {least:g} to {most:g}; give finite numbers above 0")
     elif isinstance(p, bool) or not isinstance(p, int | float) or not (0 < p < math.inf):
         raise ValueError(f"gem: p is {p!r}; give a finite number above 0 (mac is the limit of large p)")
     x = x.clamp(min=GEM_FLOOR)
@@ -64,9 +70,9 @@ def gem(x: Tensor, p: float | Tensor = 3.0) -> Tensor:
 
 
 def _check_map(x: Tensor) -> None:
+    if not isinstance(x, Tensor):
+        raise TypeError(f"x is {described(x)}; give a feature map, a float32 or float64 tensor [B, C, H, W]")
     if x.ndim != 4 or 0 in x.shape[1:]:
-        raise ValueError(
-            f"feature map has shape {tuple(x.shape)}; descriptors pool [B, C, H, W] with C, H, W >= 1"
-        )
+        raise ValueError(f"feature map x has shape {tuple(x.shape)}; give [B, C, H, W] with C, H, W >= 1")
     if x.dtype not in (torch.float32, torch.float64):
-        raise TypeError(f"feature map has type {x.dtype}; convert it to float32 or float64 first")
+        raise TypeError(f"feature map x has type {x.dtype}; convert it to float32 or float64 first")

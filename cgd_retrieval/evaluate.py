@@ -14,7 +14,6 @@ preset's data.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -27,11 +26,13 @@ from cgd_retrieval import maps
 from cgd_retrieval.model import CGD
 from cgd_retrieval.presets import PRESETS, Config
 from cgd_retrieval.train import build, validation_set
-from common import config, data, distributed, gallery, results, run
+from common import config, data, distributed, gallery, results, run, typos
+from common.arguments import whole_number
 from common.data.augment import Augment
 from common.data.dataset import Dataset
 from common.data.loading import Loader, embed
 from common.metrics import map_and_r_precision, recall_at_k
+from common.metrics.contract import require_labels
 from common.results import Figure, Measured
 
 KS = {"sop": (1, 10, 100, 1000), "inshop": (1, 10, 20, 30, 40, 50)}
@@ -39,9 +40,7 @@ KS = {"sop": (1, 10, 100, 1000), "inshop": (1, 10, 20, 30, 40, 50)}
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m cgd_retrieval.evaluate", description=(__doc__ or "").split("\n")[0]
-    )
+    parser = typos.Parser(prog="python -m cgd_retrieval.evaluate", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("checkpoint", help="last.pt of a run folder, or the word pixels followed by a preset")
     parser.add_argument("--split", help="test, val, train or query; default: the one of the published tables")
     parser.add_argument(
@@ -53,12 +52,13 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--device", default="auto")
     args, rest = parser.parse_known_args(argv)
     device = distributed.join(args.device)
+    config.require_free("--export", args.export)
     if args.checkpoint == "pixels":
         preset, cfg = config.parse(PRESETS, rest, prog="python -m cgd_retrieval.evaluate pixels")
         cfg = dataclasses.replace(cfg, data=data.resolve(cfg.data), backbone="pixels")
         model, checkpoint = None, None
     elif rest:
-        raise ValueError(f"{' '.join(rest)}: unknown argument; a checkpoint carries its own configuration")
+        raise ValueError(parser.unknown(rest, "a checkpoint carries its own configuration; "))
     else:
         model, cfg, checkpoint = load_model(Path(args.checkpoint), device)
         preset = checkpoint["preset"]
@@ -100,11 +100,12 @@ def main(argv: list[str]) -> None:
 
 def load_model(path: Path, device: torch.device | str = "cpu") -> tuple[CGD, Config, dict[str, Any]]:
     """(network in evaluation mode, its configuration, the checkpoint's facts)."""
+    path = Path(path)
     checkpoint = run.load_checkpoint(path, device, paper="cgd_retrieval")
     cfg = config.restore(Config, checkpoint["config"], path)
-    classes = checkpoint["state"]["model"].get("classifier.1.bias")
+    classes = config.stored_part(checkpoint["state"], "model").get("classifier.1.bias")
     model = build(dataclasses.replace(cfg, weights="none"), 1 if classes is None else len(classes))
-    model.load_state_dict(checkpoint["state"]["model"])
+    config.load_state(model, checkpoint["state"], "model", path)
     model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model.eval(), cfg, checkpoint
 
@@ -177,6 +178,12 @@ def class_interval(right: Tensor, labels: Tensor, draws: int = 1000) -> float:
     """Half width of the 95 % interval of recall@1 from a bootstrap over test classes, whose queries depend on
     each other. right (N,) bool: which queries are hits; labels (N,).
     """
+    whole_number("draws", draws)
+    require_labels("labels", labels)
+    if right.shape != labels.shape or right.dtype != torch.bool:
+        raise ValueError(
+            f"right is {right.dtype} {tuple(right.shape)}; give bool, one per label, {tuple(labels.shape)}"
+        )
     classes, index = labels.unique(return_inverse=True)
     hit = torch.zeros(len(classes), dtype=torch.float64).index_add_(0, index, right.double())
     total = index.bincount(minlength=len(classes)).double()

@@ -19,7 +19,7 @@ FOLDER = Path("results/figures/cgd_retrieval")
 
 def main(argv: list[str]) -> None:
     if argv:
-        raise ValueError(f"{' '.join(argv)}: this command takes no argument")
+        raise ValueError(f"{' '.join(argv)}: this command takes no argument; leave it out")
     runs = results.newest(results.load_runs("cgd_retrieval"))
     runs = only(runs, dataset="omniglot", split="test", metric="recall@1", preset="omniglot")
     FOLDER.mkdir(parents=True, exist_ok=True)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from cgd_retrieval.descriptors import gem, mac, spoc
 from cgd_retrieval.losses import auxiliary_loss, batch_hard_triplet_loss
 from cgd_retrieval.model import CGD
-from common import config, plots
+from common import config, plots, typos
 from common.metrics import recall_at_k
 
 SIDE, CLASSES, STEPS, DIM, SEEDS = 16, 4, 150, 12, 3
@@ -77,9 +77,10 @@ def train(letters: str, x: Tensor, y: Tensor, seed: int) -> CGD:
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = typos.Parser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/lessons/cgd_retrieval.png"))
     out = parser.parse_args(argv).out
+    config.require_free("--out", out)
 
     x, y = maps(96, seed=0)
     clean, spiked = maps(200, seed=1), maps(200, seed=1, spike=0.3)

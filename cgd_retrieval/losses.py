@@ -20,6 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from common.arguments import described, finite_number, require_finite, require_generator
+
 
 def batch_hard_triplet_loss(z: Tensor, labels: Tensor, margin: float) -> Tensor:
     """Hinge between each anchor's farthest positive and nearest negative, L_rank of Section 3.2.  -> ()
@@ -55,6 +57,7 @@ def auxiliary_loss(logits: Tensor, labels: Tensor, temperature: float, smoothing
     The uniform part includes the true class. temperature: 0.5 in the paper's experiments, 1 switches it off;
     smoothing eps: not stated in the paper as far as known, 0.1 in the unofficial code; 0 switches it off.
     """
+    _check_tensors(logits=logits, labels=labels)
     if logits.ndim != 2 or labels.shape != logits.shape[:1] or 0 in logits.shape:
         raise ValueError(
             f"auxiliary_loss: logits {tuple(logits.shape)} and labels {tuple(labels.shape)} do not fit; give "
@@ -68,6 +71,7 @@ def auxiliary_loss(logits: Tensor, labels: Tensor, temperature: float, smoothing
             f"auxiliary_loss: labels range over {int(labels.min())} .. {int(labels.max())}, but logits have "
             f"{logits.shape[1]} classes; relabel the training classes 0 .. M - 1"
         )
+    require_finite("logits", logits)
     return F.cross_entropy(logits / temperature, labels, label_smoothing=smoothing)
 
 
@@ -163,7 +167,11 @@ def margin_loss(
         raise ValueError(
             f"margin_loss: beta has shape {tuple(beta.shape)}; give a number or a tensor of shape ()"
         )
+    elif beta.device.type == "cpu" and not beta.isfinite():
+        raise ValueError(f"margin_loss: beta is {float(beta)}; give a finite number")
     _check_number("lower", lower, low=0, high=2, open_low=True)
+    finite_number("upper", upper)
+    require_generator("generator", generator)
     if not lower <= upper < 2:
         raise ValueError(f"margin_loss: upper is {upper!r}; give a number from lower = {lower} to below 2")
     _, positive, negative = _pairs(labels)
@@ -222,18 +230,24 @@ def _distances(z: Tensor) -> Tensor:
 
 
 def _check_batch(z: Tensor, labels: Tensor) -> None:
+    _check_tensors(z=z, labels=labels)
     if z.ndim != 2 or labels.shape != z.shape[:1] or 0 in z.shape:
         raise ValueError(
-            f"embeddings {tuple(z.shape)} and labels {tuple(labels.shape)} do not fit; give [B, D] with "
-            "B, D >= 1 and [B]"
+            f"embeddings {tuple(z.shape)} and labels {tuple(labels.shape)} do not fit; give z [B, D] with "
+            "B, D >= 1 and labels [B]"
         )
-    _check_types("embeddings", z, labels)
+    _check_types("z: embeddings", z, labels)
     if z.device.type == "cpu" and not z.detach().isfinite().all():
         row = int((~z.detach().isfinite()).any(1).nonzero()[0])
         raise ValueError(
-            f"embeddings: row {row} holds a value that is not finite; lower the learning rate or check the "
-            "pictures"
+            f"z: row {row} holds a value that is not finite; lower the learning rate or check the pictures"
         )
+
+
+def _check_tensors(**given: object) -> None:
+    for name, x in given.items():
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{name} is {described(x)}; give a tensor")
 
 
 def _check_types(name: str, values: Tensor, labels: Tensor) -> None:

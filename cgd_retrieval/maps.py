@@ -28,7 +28,6 @@ uniform, 0 is one place.
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,7 +41,8 @@ from torch.nn.functional import interpolate, normalize
 
 from cgd_retrieval.descriptors import GEM_FLOOR, gem, mac, spoc
 from cgd_retrieval.model import CGD, Branch
-from common import compute, config, gallery
+from common import compute, config, gallery, typos
+from common.arguments import described
 from common.data.augment import Augment
 from common.data.dataset import Dataset
 from common.data.loading import Loader
@@ -58,6 +58,13 @@ def contribution_map(
     x (C, h, w) with phi (k,), or a batch, x (B, C, h, w) with phi (B, k), the unit-norm Phi of the other
     pictures. descriptor: 'S', 'M' or 'G', the latter with exponent p, () or (C,). weight: W (k, C).
     """
+    for name, given in (("x", x), ("weight", weight), ("phi", phi)):
+        if not isinstance(given, Tensor):
+            raise TypeError(f"{name} is {described(given)}; give a float32 or float64 tensor")
+    if not x.dtype == weight.dtype == phi.dtype:
+        raise TypeError(
+            f"x is {x.dtype}, weight {weight.dtype} and phi {phi.dtype}; convert them to one of these types"
+        )
     if x.ndim == 3:
         return contribution_map(x[None], descriptor, weight, phi[None], p)[0]
     if x.ndim != 4 or weight.ndim != 2 or phi.shape != (len(x), len(weight)) or weight.shape[1] != x.shape[1]:
@@ -90,10 +97,15 @@ def spatial_entropy(contribution: Tensor) -> Tensor:
     1: every place counts alike; 0: one place alone. A map of zeros prefers no place: 1.
     ValueError for a single place, where the unit is 0.
     """
+    if not isinstance(contribution, Tensor):
+        raise TypeError(f"contribution is {described(contribution)}; give a tensor (..., h, w)")
     if contribution.ndim < 2 or contribution.shape[-1] * contribution.shape[-2] < 2:
         raise ValueError(
-            f"a map of shape {tuple(contribution.shape)} has no spatial entropy; give (..., h, w), h w >= 2"
+            f"contribution, of shape {tuple(contribution.shape)}, has no spatial entropy; give (..., h, w), "
+            "h w >= 2"
         )
+    if not bool(contribution.isfinite().all()):
+        raise ValueError("contribution holds NaN or infinity; check the network that made the map")
     weight = contribution.abs().flatten(-2)  # (..., h w)
     total = weight.sum(-1, keepdim=True)
     share = torch.where(total > 0, weight / total, 1 / weight.shape[-1])
@@ -108,7 +120,14 @@ def branch_maps(model: CGD, x: Tensor, phi: dict[str, Tensor]) -> dict[str, Tens
     then no mean of branch cosines. ValueError for framework B, which has no branches.
     """
     if model.framework == "B":
-        raise ValueError("framework B reduces all descriptors by one FC; it has no branches to draw maps of")
+        raise ValueError(
+            "model has framework B, which reduces all descriptors by one FC and has no branches to draw "
+            "maps of; use CGD or A"
+        )
+    if not set(model.config) <= phi.keys():
+        raise ValueError(
+            f"phi has rows for {', '.join(phi) or 'no branch'}; give those of {', '.join(model.config)}"
+        )
     maps = {
         letter: contribution_map(x, letter, branch_weight(model, letter), phi[letter], model.p)
         for letter in model.config
@@ -295,7 +314,7 @@ def main(argv: Sequence[str]) -> None:
     # Here and not above: evaluate.py measures the entropies of this module.
     from cgd_retrieval.evaluate import describe, evaluation_set, load_model
 
-    parser = argparse.ArgumentParser(
+    parser = typos.Parser(
         prog="python -m cgd_retrieval.maps", description="Similarity maps of queries and their top matches."
     )
     parser.add_argument("checkpoint", type=Path, help="last.pt of a run folder")
@@ -310,6 +329,11 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--device", default="auto")
     args = parser.parse_args(argv)
     device = compute.pick_device(args.device)
+    if args.pairs < 1:
+        raise ValueError(f"--pairs {args.pairs}: give at least 1")
+    if args.seed < 0:
+        raise ValueError(f"--seed {args.seed}: give 0 or more")
+    config.require_free("--out", args.out)
     model, cfg, _ = load_model(args.checkpoint, device)
     if cfg.framework == "B":
         raise ValueError(

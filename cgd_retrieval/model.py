@@ -18,6 +18,7 @@ from torch.nn.functional import normalize
 
 from cgd_retrieval.backbones import freeze_batch_norm
 from cgd_retrieval.descriptors import gem, mac, spoc
+from common.arguments import described, whole_number
 
 CONFIGS = ("S", "M", "G", "SM", "MS", "SG", "GS", "MG", "GM", "SMG", "MSG", "GSM")
 """The paper's twelve combinations; the first letter feeds the auxiliary head."""
@@ -30,9 +31,12 @@ class Branch(nn.Module):
 
     def __init__(self, channels: int, size: int) -> None:
         super().__init__()
-        self.fc = nn.Linear(channels, size, bias=False)
+        self.fc = nn.Linear(whole_number("channels", channels), whole_number("size", size), bias=False)
 
     def forward(self, f: Tensor) -> Tensor:
+        if not isinstance(f, Tensor) or f.ndim != 2 or f.shape[1] != self.fc.in_features:
+            shown = tuple(f.shape) if isinstance(f, Tensor) else described(f)
+            raise ValueError(f"f is {shown}; give a descriptor [B, {self.fc.in_features}]")
         return normalize(self.fc(f), dim=1)
 
 
@@ -71,7 +75,9 @@ class CGD(nn.Module):
     ) -> None:
         super().__init__()
         if config not in CONFIGS:
-            raise ValueError(f"config {config!r} is not one of the paper's twelve: {', '.join(CONFIGS)}")
+            raise ValueError(
+                f"config {config!r} is not one of the paper's twelve; choose {', '.join(CONFIGS)}"
+            )
         if framework not in FRAMEWORKS:
             raise ValueError(
                 f"framework {framework!r} is unknown; choose one of {', '.join(FRAMEWORKS)} (Figure 2)"
@@ -80,10 +86,10 @@ class CGD(nn.Module):
             raise ValueError(f"fusion {fusion!r} is unknown; choose one of {', '.join(FUSIONS)}")
         if fusion != "concat" and framework != "CGD":
             raise ValueError(
-                f"fusion {fusion!r} belongs to framework 'CGD'; framework {framework!r} knows 'concat' only"
+                f"fusion {fusion!r} belongs to framework 'CGD'; choose 'concat' for framework {framework!r}"
             )
         n = len(config)
-        if not isinstance(dim, int) or dim < 1:
+        if not isinstance(dim, int) or isinstance(dim, bool) or dim < 1:
             raise ValueError(f"dim is {dim!r}; give the size of the embedding, an int of at least 1")
         if dim % n and framework != "B":
             raise ValueError(
@@ -91,19 +97,22 @@ class CGD(nn.Module):
             )
         if auxiliary and (not isinstance(classes, int) or classes < 1):
             raise ValueError(
-                f"classes is {classes!r}; the auxiliary head needs the number of training classes, an int of "
-                "at least 1"
+                f"classes is {classes!r}; the auxiliary head needs the number of training classes: give "
+                "an int of at least 1"
             )
         if learnable_p and "G" not in config:
-            raise ValueError(f"learnable_p needs a GeM branch, but config {config} has no letter G")
+            raise ValueError(
+                f"learnable_p needs a GeM branch, but config {config} has no letter G; choose one that has"
+            )
         channels = getattr(backbone, "channels", None)
         if not isinstance(channels, int):
             raise TypeError(
-                f"backbone.channels is {channels!r}; it must be the channels C of its feature map, an int"
+                f"backbone.channels is {channels!r}; give the channels C of its feature map, an int"
             )
 
         self.backbone = backbone
         self.config, self.framework, self.fusion, self.freeze_bn = config, framework, fusion, freeze_bn
+        self.channels = channels
         self.branch_dim = dim if fusion == "sum" or framework == "B" else dim // n
         self.dim = self.branch_dim if fusion == "sum-small" else dim
         self.p = nn.Parameter(torch.tensor(3.0)) if learnable_p else 3.0
@@ -128,6 +137,8 @@ class CGD(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Pictures [B, 3, H, W] -> (Psi [B, dim], unit rows; logits [B, M], None without auxiliary head)."""
         raw = self._describe(x)
+        if self.training and self.classifier is not None and len(x) < 2:
+            raise ValueError(f"x has {len(x)} picture; give at least 2 in training, for the batch norm")
         with torch.autocast(x.device.type, enabled=False):
             psi = self._fuse(raw, self._branches(raw))
             logits = None if self.classifier is None else self.classifier(raw[self.config[0]])
@@ -138,6 +149,9 @@ class CGD(nn.Module):
 
         Under A, Psi is the joined Phi divided by sqrt(n); cutting it gives them back, gradient included.
         """
+        if not isinstance(psi, Tensor) or psi.ndim != 2 or psi.shape[1] != self.dim:
+            shown = tuple(psi.shape) if isinstance(psi, Tensor) else described(psi)
+            raise ValueError(f"psi is {shown}; give what forward returns, [B, {self.dim}]")
         if self.framework != "A":
             return [psi]
         return [phi * math.sqrt(len(self.config)) for phi in psi.split(self.branch_dim, dim=1)]
@@ -159,7 +173,14 @@ class CGD(nn.Module):
 
     def _describe(self, x: Tensor) -> dict[str, Tensor]:
         """Raw descriptor f (B, C) of each letter, Eq. (1), also under autocast in float32."""
+        if not isinstance(x, Tensor):
+            raise TypeError(f"x is {described(x)}; give pictures, a float32 tensor [B, 3, H, W]")
         features = self.backbone(x)
+        if features.ndim == 4 and features.shape[1] != self.channels:
+            raise ValueError(
+                f"backbone.channels is {self.channels} but its map has shape {tuple(features.shape)}; give "
+                "the backbone the channels of its map"
+            )
         with torch.autocast(x.device.type, enabled=False):
             if features.dtype in (torch.float16, torch.bfloat16):
                 features = features.float()

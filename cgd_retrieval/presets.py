@@ -7,7 +7,7 @@ Sources of the defaults: [B] a review of v4 (kmhana.tistory.com), [A] an author'
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 CONFIGS = ("S", "M", "G", "SM", "MS", "SG", "GS", "MG", "GM", "SMG", "MSG", "GSM")
 
@@ -19,6 +19,15 @@ Ranking = Literal["batch-hard", "semi-hard", "hap2s-p", "hap2s-e", "margin", "no
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """Combination of multiple global descriptors."""
+
+    LIMITS: ClassVar[dict[str, str]] = {
+        "enlarged": "[1, inf)",
+        "margin": "[0, inf)",
+        "smoothing": "[0, 1]",
+        "classes_per_batch": "[1, inf)",
+        "images_per_class": "[2, inf)",
+    }
+    """Where numbers have to lie, beside those of common.config."""
 
     target: str = ""
     """Row of results/published that this run answers; empty: none."""

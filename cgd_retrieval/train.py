@@ -75,16 +75,15 @@ def main(argv: list[str]) -> None:
             logits = logits if logits is None else distributed.gather(logits, len(y))
             # Of the margin loss's negatives: as the augmentation, a function of the seed and the step.
             draw = torch.Generator(device).manual_seed(cfg.seed * 1_000_003 + step)
+            l_cls = psi.new_zeros(())
             try:
                 l_rank = torch.stack([ranking_loss(cfg, z, y, draw) for z in model.ranked(psi)]).sum()
+                if logits is not None:
+                    l_cls = auxiliary_loss(logits, y, cfg.temperature, cfg.smoothing)
             except ValueError as error:
                 # On the CPU the losses refuse NaN themselves, but they do not know the step.
-                raise error if psi.isfinite().all() else not_finite(step) from error
-            l_cls = (
-                psi.new_zeros(())
-                if logits is None
-                else auxiliary_loss(logits, y, cfg.temperature, cfg.smoothing)
-            )
+                finite = psi.isfinite().all() and (logits is None or logits.isfinite().all())
+                raise error if finite else not_finite(step) from error
             optimiser.zero_grad(set_to_none=True)
             (l_rank + l_cls).backward()
             distributed.average_gradients(model.parameters())
@@ -113,6 +112,7 @@ def main(argv: list[str]) -> None:
 
 def check(cfg: Config) -> None:
     """Say what cannot work before anything is written."""
+    config.require_limits(cfg)
     if cfg.ranking == "none" and not cfg.auxiliary:
         raise ValueError(
             "--ranking none with --no-auxiliary leaves nothing to learn from; keep one of the two losses"
@@ -123,20 +123,8 @@ def check(cfg: Config) -> None:
         )
     if cfg.enlarged < cfg.size:
         raise ValueError(
-            f"--enlarged {cfg.enlarged} is below --size {cfg.size}; the random crop needs at least size"
+            f"--enlarged {cfg.enlarged} is below --size {cfg.size}; the random crop needs that size: give it"
         )
-    for name in ("steps", "epoch_steps", "warmup", "workers"):
-        if getattr(cfg, name) < 0:
-            raise ValueError(f"--{name.replace('_', '-')} {getattr(cfg, name)}: give 0 or more")
-    for name in ("size", "classes_per_batch"):
-        if getattr(cfg, name) < 1:
-            raise ValueError(f"--{name.replace('_', '-')} {getattr(cfg, name)}: give at least 1")
-    if cfg.images_per_class < 2:
-        raise ValueError(f"--images-per-class {cfg.images_per_class}: a positive pair needs at least 2")
-    if not 0 <= cfg.val_share < 1:
-        raise ValueError(f"--val-share {cfg.val_share}: give a share from 0 up to, but not including, 1")
-    if not cfg.lr > 0:
-        raise ValueError(f"--lr {cfg.lr}: give a learning rate above 0")
 
 
 def training_sets(cfg: Config) -> tuple[Dataset, Dataset | None]:

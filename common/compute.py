@@ -15,6 +15,8 @@ from typing import TypeVar
 import numpy as np
 import torch
 
+from common.arguments import whole_number
+
 T = TypeVar("T")
 
 
@@ -24,7 +26,7 @@ def pick_device(choice: str = "auto") -> torch.device:
         choice = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(choice)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise ValueError(f"--device {choice}: not a device; use auto, cpu, cuda or cuda:N") from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ValueError(
@@ -48,6 +50,8 @@ def seed_everything(seed: int, *, deterministic: bool = False) -> None:
     """Seed Python, NumPy and torch. deterministic: an operation without a deterministic kernel raises (slower
     on GPU).
     """
+    if whole_number("seed", seed, least=0) >= 2**64:
+        raise ValueError(f"seed is {seed}; give a whole number below 2^64")
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
@@ -88,6 +92,7 @@ def halving(work: Callable[[int], T], block: int, what: str) -> T:
 
     what: of what there are `block`, for the message. work must begin anew when it is called again.
     """
+    whole_number("block", block)
     while True:
         try:
             return work(block)

@@ -9,23 +9,97 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import tyro
+
+from common import typos
 
 C = TypeVar("C")
 
 EXPECTED = (ValueError, TypeError, OSError, ImportError, FloatingPointError)
 """What bad input raises; anything else is our fault and keeps its traceback."""
 
+LIMITS = {
+    "seed": "[0, 4294967295]",
+    "size": "[1, inf)",
+    "stored": "[1, inf)",
+    "widths": "[1, inf)",
+    "dim": "[1, inf)",
+    "steps": "[0, inf)",
+    "epochs": "[0, inf)",
+    "epoch_steps": "[0, inf)",
+    "warmup": "[0, inf)",
+    "milestones": "[0, inf)",
+    "batch": "[1, inf)",
+    "workers": "[0, inf)",
+    "lr": "(0, inf)",
+    "weight_decay": "[0, inf)",
+    "temperature": "(0, inf)",
+    "val_share": "[0, 1)",
+    "mean": "(-inf, inf)",
+    "std": "(0, inf)",
+    "rotate": "[0, 180]",
+    "shift": "[0, 1]",
+    "zoom": "[0, 1)",
+    "shear": "[0, 89]",
+}
+"""Where a number of this name has to lie, in every configuration that has it; a class's own LIMITS come on
+top. A round bracket leaves the end out."""
+
 
 def parse(presets: Mapping[str, tuple[str, C]], argv: list[str], prog: str | None = None) -> tuple[str, C]:
-    """(name of the preset, its configuration with the overrides of argv). A typo ends the program with tyro's
-    message.
+    """(name of the preset, its configuration with the overrides of argv). A typo ends the program with one
+    sentence; ValueError for a number out of its LIMITS.
     """
     if not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help")):
-        raise ValueError(f"name a preset first, one of: {', '.join(presets)}")
-    return argv[0], tyro.extras.overridable_config_cli(dict(presets), args=argv, prog=prog)
+        raise ValueError(f"name a preset first, {typos.one_of(presets)}")
+    if typo := typos.find(presets, argv):
+        typos.refuse(typo)
+    cfg = tyro.extras.overridable_config_cli(dict(presets), args=argv, prog=prog)
+    require_limits(cfg)
+    return argv[0], cfg
+
+
+def require_limits(cfg: Any) -> None:
+    """ValueError for a number of the configuration that lies outside LIMITS, or outside its class's own."""
+    for name, interval in {**LIMITS, **getattr(cfg, "LIMITS", {})}.items():
+        given = getattr(cfg, name, ())
+        low, high = (float(end) for end in interval[1:-1].split(","))
+        for value in given if isinstance(given, tuple) else (given,):
+            above = value > low or (value == low and interval[0] == "[")
+            below = value < high or (value == high and interval[-1] == "]")
+            if not (above and below):
+                shown = " ".join(map(str, given)) if isinstance(given, tuple) else given
+                raise ValueError(f"--{name.replace('_', '-')} {shown}: give {_interval(interval, low, high)}")
+
+
+def _interval(interval: str, low: float, high: float) -> str:
+    """The interval in words."""
+    if interval == "[0, 1)":
+        return "a share from 0 up to, but not including, 1"
+    if high == float("inf"):
+        if low == -high:
+            return "a finite number"
+        if interval[0] == "(":
+            return f"a number above {low:g}"
+        return f"at least {low:g}" if low else "0 or more"
+    start = f"above {low:g}" if interval[0] == "(" else f"from {low:g}"
+    return f"a number {start} {'to' if interval[-1] == ']' else 'and below'} {high:.10g}"
+
+
+def require_free(option: str, path: Path | None) -> None:
+    """Before hours of work: `path`, if given, can be a new file. ValueError for a folder, or below a file."""
+    if path is None:
+        return
+    if path.is_dir():
+        raise ValueError(f"{option} {path}: that is a folder; give the name of a file in it")
+    above = next(folder for folder in [*path.parents, Path("/")] if folder.exists())
+    if not above.is_dir():
+        raise ValueError(f"{option} {path}: {above} is a file, no folder; give another place")
+    if not os.access(above, os.W_OK):
+        raise ValueError(f"{option} {path}: {above} cannot be written; give another place")
 
 
 def changes(presets: Mapping[str, tuple[str, Any]], preset: str, **fields: Any) -> dict[str, Any]:
@@ -52,7 +126,43 @@ def restore(kind: type[C], stored: Mapping[str, Any], source: object) -> C:
             f"{source} was written by another version (unknown fields {', '.join(strange)}); train again"
         )
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
+    kinds = get_type_hints(kind)
+    for name, value in values.items():
+        if not _is(kinds[name], value):
+            raise ValueError(
+                f"{source} was written by another version ({name} is {value!r:.60}); train again"
+            )
     return kind(**values)
+
+
+def _is(kind: Any, value: object) -> bool:
+    """Whether a field of this type may hold the value."""
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
+    if get_origin(kind) is tuple:
+        each, *rest = get_args(kind)
+        many = isinstance(value, tuple) and (rest[-1] is ... or len(value) == 1 + len(rest))
+        return many and all(_is(each, one) for one in value)  # type: ignore[union-attr]
+    return type(value) in ((int, float) if kind is float else (kind,))
+
+
+def stored_part(state: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Weights of one part of a checkpoint's state; none where the file has no such part, see `load_state`."""
+    part = state.get(name)
+    return part if isinstance(part, Mapping) else {}
+
+
+def load_state(part: Any, state: Mapping[str, Any], name: str, source: object) -> None:
+    """part.load_state_dict(state[name]). ValueError naming `source` when the stored weights are not those of
+    the network that the checkpoint's configuration describes.
+    """
+    try:
+        part.load_state_dict(state[name])
+    except (KeyError, RuntimeError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{source} does not hold the weights of the {name} that its configuration describes; the file is "
+            "damaged or of another version: train again"
+        ) from error
 
 
 def overrides_hash(changed: Mapping[str, Any]) -> str:
@@ -93,7 +203,7 @@ def command(main: Callable[[list[str]], None]) -> None:
             from common import distributed  # torch, which a command without ranks may do without
 
             distributed.leave()
-    except (*EXPECTED, RuntimeError) as error:
+    except (*EXPECTED, RuntimeError, MemoryError) as error:
         told = str(error) if isinstance(error, EXPECTED) else _out_of_memory(error)
         if told is None or os.environ.get("TRACEBACK"):
             raise
@@ -104,13 +214,13 @@ def command(main: Callable[[list[str]], None]) -> None:
         sys.exit(130)
 
 
-def _out_of_memory(error: RuntimeError) -> str | None:
+def _out_of_memory(error: RuntimeError | MemoryError) -> str | None:
     """The sentence for a user whose machine is too small; None for any other error."""
     from common import compute  # torch, which a command that only reads files does without
 
-    if not compute.is_out_of_memory(error):
+    if isinstance(error, RuntimeError) and not compute.is_out_of_memory(error):
         return None
-    size = re.search(r"tried to allocate [\d.]+ \w+", str(error), re.IGNORECASE)
+    size = re.search(r"(tried|unable) to allocate [\d.]+ \w+", str(error), re.IGNORECASE)
     return (
         f"out of memory{f' ({size[0].lower()})' if size else ''}; the last checkpoint is kept; "
         "give a smaller batch or smaller pictures, or more ranks"

@@ -17,10 +17,13 @@ import io
 import json
 import math
 import os
+import pickletools
+import re
 import shutil
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cache
@@ -286,22 +289,39 @@ def to_draw(paper: str, suits: Callable[[Mapping[str, Any]], bool], root: Path =
     return max(found)[1] if found else None
 
 
+TUPLES = 50_000
+"""In a checkpoint; the largest of ours has some thousand. Python breaks down when it hashes 200,000 in one
+another."""
+MAKES_TENSORS = re.compile(
+    r"collections (OrderedDict|Counter)|torch\._utils _rebuild_tensor_v2|torch \w+Storage"
+)
+"""What the pickle of a checkpoint may call."""
+
+
 def load_checkpoint(
     path: Path, device: torch.device | str = "cpu", *, paper: str | None = None
 ) -> dict[str, Any]:
-    """The dictionary of a checkpoint, with weights_only=True. ValueError when it is not one, is cut short, or
-    another paper's.
+    """The dictionary of a checkpoint as `Run.save` wrote it, whoever it comes from: nothing in it can run.
+
+    With weights_only=True; its tensors take no more memory than the file is large, and it holds numbers, text
+    and tensors alone. ValueError when it is not one, is cut short, or another paper's.
     """
     if not path.exists():
         raise FileNotFoundError(f"no checkpoint at {path}; train first, its last line prints the path")
+    if not path.is_file():  # a pipe would be waited for without end
+        raise ValueError(f"{path} is no file, so not a checkpoint; give the last.pt of a run folder")
     try:
+        size = _checked_size(path)
         checkpoint = torch.load(path, map_location=device, weights_only=True)
+    except (PermissionError, torch.OutOfMemoryError):
+        raise
     except Exception as error:
+        why = " ".join(str(error).split())[:100] if isinstance(error, ValueError) else type(error).__name__
         raise ValueError(
-            f"{path} is not a readable checkpoint ({type(error).__name__}): cut short, damaged, or "
-            "not written by this project; delete it and train again"
+            f"{path} is not a readable checkpoint ({why}): cut short, damaged, or not written by this "
+            "project; give the last.pt of a run folder, or train again"
         ) from error
-    if not isinstance(checkpoint, dict) or not {"paper", "config", "state", "epoch"} <= checkpoint.keys():
+    if not isinstance(checkpoint, dict) or not _as_saved(checkpoint) or not _plain(checkpoint, size):
         raise ValueError(f"{path} is not a checkpoint of this project; give the last.pt of a run folder")
     if paper is not None and checkpoint["paper"] != paper:
         raise ValueError(
@@ -309,6 +329,79 @@ def load_checkpoint(
             f"use python -m {checkpoint['paper']}.evaluate"
         )
     return checkpoint
+
+
+def _checked_size(path: Path) -> int:
+    """Bytes that a checkpoint unpacks to. ValueError when that is more than the file has, or when its pickle
+    would make anything but tensors; torch would refuse code as well, but says less, and knows more names.
+    """
+    tuples = 0
+    with zipfile.ZipFile(path) as pack:
+        members = pack.infolist()
+        size = sum(member.file_size for member in members)
+        plain = all(
+            member.compress_type == zipfile.ZIP_STORED and member.compress_size == member.file_size
+            for member in members
+        )
+        if not plain or size > path.stat().st_size:
+            raise ValueError("it holds more than its size")
+        programs = [pack.read(member) for member in members if member.filename.endswith("data.pkl")]
+    for program in programs:
+        for code, argument, _ in pickletools.genops(program):
+            tuples += code.name.startswith("TUPLE")
+            if code.name == "GLOBAL" and not MAKES_TENSORS.fullmatch(str(argument)):
+                asked = ".".join(str(argument).split())
+                raise ValueError(f"it asks for {asked:.60}, which could run code")
+    if tuples > TUPLES:
+        raise ValueError("it nests too many tuples")
+    return size
+
+
+def _as_saved(checkpoint: Mapping[Any, Any]) -> bool:
+    """Whether it has what `Run.save` writes, each of its type."""
+    kinds = {
+        str: ("paper", "preset", "code", "commit", "device"),
+        dict: ("overrides", "config", "state", "rng"),
+        int: ("epoch",),
+        bool: ("finished",),
+        float: ("seconds", "peak_memory_mb"),
+    }
+    if not all(type(checkpoint.get(name)) is kind for kind, names in kinds.items() for name in names):
+        return False
+    texts = [checkpoint[name] for name in kinds[str]]
+    names = [name for part in kinds[dict] for name in checkpoint[part]]
+    noise = checkpoint["rng"].get("cpu")
+    return (
+        all(isinstance(text, str) and text.isprintable() and len(text) < 1000 for text in texts + names)
+        and re.fullmatch(r"[a-z][a-z0-9_]*", checkpoint["paper"]) is not None  # it becomes part of a command
+        and checkpoint["epoch"] >= 0
+        and all(isinstance(part, dict) for part in checkpoint["state"].values())
+        and isinstance(noise, Tensor)
+        and noise.ndim in (1, 2)  # (bytes,) of one process in earlier versions, (ranks, bytes) now
+    )
+
+
+def _plain(checkpoint: Mapping[Any, Any], size: int) -> bool:
+    """Whether numbers, text and tensors are all it holds, and `size` bytes are enough for the tensors."""
+    rest: list[Any] = [checkpoint]
+    seen, stored = set(), {}
+    while rest:
+        value = rest.pop()
+        if id(value) in seen:  # parts may hold one another
+            continue
+        seen.add(id(value))
+        if isinstance(value, Tensor):
+            storage = value.untyped_storage()
+            stored[storage.data_ptr()] = storage.nbytes()
+            if value.numel() * value.element_size() > storage.nbytes():  # one number many times
+                return False
+        elif isinstance(value, Mapping):
+            rest += [*value.keys(), *value.values()]
+        elif isinstance(value, list | tuple):
+            rest += value
+        elif not isinstance(value, str | int | float | None):
+            return False
+    return sum(stored.values()) <= size
 
 
 def set_aside_stale(folder: Path, wanted: Mapping[str, Any]) -> None:

@@ -28,7 +28,6 @@ preset's data.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import math
 from pathlib import Path
@@ -39,11 +38,13 @@ from sklearn.cluster import KMeans
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from common import config, data, distributed, gallery, results, run
+from common import config, data, distributed, gallery, results, run, typos
+from common.arguments import require_tensor, whole_number
 from common.data.augment import Augment
 from common.data.dataset import Dataset
 from common.data.loading import Loader, embed
 from common.metrics import nmi, recall_at_k
+from common.metrics.contract import require_embeddings
 from common.results import Figure, Measured
 from hierarchical_multilabel import measures, probe, splits
 from hierarchical_multilabel.model import Encoder
@@ -59,7 +60,7 @@ MOST_CLUSTERS = 1000
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(
+    parser = typos.Parser(
         prog="python -m hierarchical_multilabel.evaluate", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("checkpoint", help="last.pt of a run folder, or the word pixels followed by a preset")
@@ -72,12 +73,13 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--device", default="auto")
     args, rest = parser.parse_known_args(argv)
     device = distributed.join(args.device)
+    config.require_free("--export", args.export)
     if args.checkpoint == "pixels":
         preset, cfg = config.parse(PRESETS, rest, prog="python -m hierarchical_multilabel.evaluate pixels")
         cfg = dataclasses.replace(cfg, data=data.resolve(cfg.data), backbone="pixels")
         encoder, checkpoint = None, None
     elif rest:
-        raise ValueError(f"{' '.join(rest)}: unknown argument; a checkpoint carries its own configuration")
+        raise ValueError(parser.unknown(rest, "a checkpoint carries its own configuration; "))
     else:
         encoder, cfg, checkpoint = load_model(Path(args.checkpoint), device)
         preset = checkpoint["preset"]
@@ -132,11 +134,12 @@ def measured_split(cfg: Config) -> str:
 
 def load_model(path: Path, device: torch.device | str = "cpu") -> tuple[Encoder, Config, dict[str, Any]]:
     """(network in evaluation mode, its configuration, the checkpoint's facts)."""
+    path = Path(path)
     checkpoint = run.load_checkpoint(path, device, paper="hierarchical_multilabel")
     cfg = config.restore(Config, checkpoint["config"], path)
-    bias = checkpoint["state"]["model"].get("classifier.bias")
+    bias = config.stored_part(checkpoint["state"], "model").get("classifier.bias")
     encoder = build(dataclasses.replace(cfg, weights="none", frozen=0), 0 if bias is None else len(bias))
-    encoder.load_state_dict(checkpoint["state"]["model"])
+    config.load_state(encoder, checkpoint["state"], "model", path)
     encoder = encoder.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return encoder.eval(), cfg, checkpoint
 
@@ -212,6 +215,9 @@ def clustering(z: Tensor, part: Dataset) -> dict[str, float]:
 
 def clusters(rows: Tensor, k: int) -> Tensor:
     """(N,) int64: k-means with k-means++ from one fixed start."""
+    require_embeddings("rows", rows)
+    if whole_number("k", k) > len(rows):
+        raise ValueError(f"k = {k} clusters of {len(rows)} rows; give a k of at most {len(rows)}")
     return torch.from_numpy(KMeans(k, n_init="auto", random_state=0).fit(rows.numpy()).labels_).long()
 
 
@@ -240,6 +246,11 @@ def held_out(labels: Tensor, level: int, share: float = 0.2, seed: int = 0) -> T
     finer nodes with all their pictures, as products do not come back in DeepFashion's test set. A share of n
     is floor(share * n + 1/2), at least one and never all; drawn by one torch.randperm seeded with `seed`.
     """
+    require_tensor("labels", labels, "(N, L)", torch.int64)
+    if not 0 <= whole_number("level", level, least=-1) < labels.shape[1]:
+        raise ValueError(f"level is {level}; give a level from 0 to {labels.shape[1] - 1}")
+    if not 0 < share < 1:
+        raise ValueError(f"share is {share}; give a number above 0 and below 1")
     finest = level == labels.shape[1] - 1
     unit = torch.arange(len(labels)) if finest else labels[:, level + 1].unique(return_inverse=True)[1]
     order = torch.randperm(int(unit.max()) + 1, generator=torch.Generator().manual_seed(seed))

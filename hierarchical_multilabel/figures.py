@@ -43,7 +43,7 @@ ALPHABETS, CHARACTERS, DRAWINGS = 6, 8, 10
 
 def main(argv: list[str]) -> None:
     if argv:
-        raise ValueError(f"{' '.join(argv)}: this command takes no argument")
+        raise ValueError(f"{' '.join(argv)}: this command takes no argument; leave it out")
     runs = results.newest(results.load_runs("hierarchical_multilabel"))
     runs = only(runs, dataset="omniglot", split="test", preset="omniglot")
     losses(runs)

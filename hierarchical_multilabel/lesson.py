@@ -22,7 +22,7 @@ from matplotlib.patches import Circle
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from common import config, plots
+from common import config, plots, typos
 from hierarchical_multilabel.losses import common_level, himulcon_loss, himulcone_loss, supcon_loss
 
 FAMILIES, KINDS, PICTURES, STEPS, SEEDS, TAU = 2, 3, 8, 200, 5, 0.3
@@ -71,9 +71,10 @@ def violations(z: Tensor) -> tuple[float, float]:
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = typos.Parser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/lessons/hierarchical_multilabel.png"))
     out = parser.parse_args(argv).out
+    config.require_free("--out", out)
 
     print(
         f"{len(LABELS)} free points on a circle, {FAMILIES} families of {KINDS} kinds; mean of {SEEDS} starts"

@@ -42,6 +42,8 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from common.arguments import described, require_tensor, whole_number
+
 Form = Literal["paper", "released"]
 Positives = Literal["inclusive", "lowest"]
 Reduction = Literal["mean", "sum"]
@@ -53,12 +55,12 @@ RELEASED_BASE_TEMPERATURE = 0.07
 
 def exponential(l: int) -> float:
     """exp(1 / l): 2.718, 1.649, 1.396 from the finest level on; of the released training command."""
-    return math.exp(1 / l)
+    return math.exp(1 / whole_number("l", l))
 
 
 def power_of_two(l: int) -> float:
     """2^(1 / l): 2, 1.414, 1.260 from the finest level on; default of the released loss."""
-    return 2 ** (1 / l)
+    return 2 ** (1 / whole_number("l", l))
 
 
 def simclr_loss(z: Tensor, temperature: float) -> Tensor:
@@ -86,11 +88,11 @@ def supcon_loss(z: Tensor, labels: Tensor, temperature: float) -> Tensor:
     """
     _check_embeddings(z)
     _check_temperature(temperature)
+    _check_ids(labels, z)
     if labels.shape != z.shape[:1]:
         raise ValueError(
             f"supcon_loss: labels {tuple(labels.shape)} do not fit z {tuple(z.shape)}; give one id per image"
         )
-    _check_ids(labels, z)
     return _one_level(z, (labels[:, None] != labels).long(), temperature)
 
 
@@ -249,6 +251,7 @@ def common_level(labels: Tensor) -> Tensor:
     labels: (B, K). Compared column by column, so ids may have any size (note D16) and children be numbered
     anew under each parent.
     """
+    require_tensor("labels", labels, "(B, K)", torch.int64)
     shared = torch.ones(len(labels), len(labels), dtype=torch.bool, device=labels.device)
     depth = torch.zeros_like(shared, dtype=torch.int64)  # columns of the common prefix, without the last
     for column in labels.T[:-1].contiguous():
@@ -450,6 +453,10 @@ def _anchor_weights(counts: Tensor, views: int, reduction: Reduction, like: Tens
 
 
 def _penalty(penalty: Callable[[int], float], l: int) -> float:
+    if not callable(penalty):
+        raise TypeError(
+            f"penalty is {described(penalty)}; give a callable of l = 1, 2, ... as exponential is"
+        )
     value = penalty(l)
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or not math.isfinite(value) or value < 0:
@@ -470,6 +477,7 @@ def _check(
 ) -> None:
     _check_embeddings(z)
     _check_temperature(temperature)
+    _check_ids(labels, z)
     if labels.ndim != 2 or len(labels) != len(z):
         raise ValueError(
             f"labels {tuple(labels.shape)} do not fit z {tuple(z.shape)}; give [B, K], a row of ids per image"
@@ -479,7 +487,6 @@ def _check(
             f"labels have {labels.shape[1]} column; the last one is the image itself, so give K >= 2 columns "
             "(torch.column_stack([classes, index]))"
         )
-    _check_ids(labels, z)
     for name, value, choices in (
         ("form", form, ("paper", "released")),
         ("reduction", reduction, ("mean", "sum")),
@@ -496,6 +503,8 @@ def _check(
 
 
 def _check_embeddings(z: Tensor) -> None:
+    if not isinstance(z, Tensor):
+        raise TypeError(f"z is {described(z)}; give a float32 or float64 tensor [B, V, D]")
     if z.ndim != 3 or 0 in z.shape:
         raise ValueError(
             f"z has shape {tuple(z.shape)}; give [B, V, D]: images, views, dimensions, each >= 1"
@@ -511,6 +520,8 @@ def _check_embeddings(z: Tensor) -> None:
 
 
 def _check_ids(labels: Tensor, z: Tensor) -> None:
+    if not isinstance(labels, Tensor):
+        raise TypeError(f"labels is {described(labels)}; give an int64 tensor")
     if labels.dtype != torch.int64:
         raise TypeError(f"labels have type {labels.dtype}; convert them to int64")
     if labels.device != z.device:

@@ -11,12 +11,14 @@ the alphabet of an Omniglot drawing, because they find another drawing of the sa
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
-from common.metrics.contract import full_precision, require_ks, require_pair
+from common.arguments import require_tensor, whole_number
+from common.metrics.contract import full_precision, require_embeddings, require_ks, require_pair
 
 BLOCK = 1 << 24
 """Similarities held at a time: 64 MB."""
@@ -37,6 +39,7 @@ def coarse_recall_at_k(
     gallery (G, D), gallery_labels (G, L): what is searched, by default the other rows. Ties count against the
     query. A query without any picture to find is a miss.
     """
+    _check(rows, labels, level, gallery, gallery_labels)
     ks = require_ks(ks, len(rows if gallery is None else gallery))
     found, best = dict.fromkeys(ks, 0), []
     for s, same, allowed in _blocks(rows, labels, level, gallery, gallery_labels):
@@ -63,6 +66,7 @@ def coarse_knn_accuracy(
 
     One vote each; a query whose node shares the first place is a miss. Fewer than k pictures left: all vote.
     """
+    _check(rows, labels, level, gallery, gallery_labels)
     require_ks([k], len(rows if gallery is None else gallery))
     right = 0
     others = labels if gallery_labels is None else gallery_labels
@@ -89,6 +93,8 @@ def violation_rate(rows: Tensor, labels: Tensor) -> dict[int, float]:
     Keys 0 .. L - 2; a picture that has not both kinds of partner is left out, and so is a level without any
     picture that has.
     """
+    require_embeddings("rows", rows)
+    _check_labels("labels", labels, rows)
     rates: dict[int, float] = {}
     with full_precision(rows.device):
         for level in range(labels.shape[1] - 1):
@@ -114,14 +120,39 @@ def violation_rate(rows: Tensor, labels: Tensor) -> dict[int, float]:
     return rates
 
 
+def _check(
+    rows: Tensor, labels: Tensor, level: int, gallery: Tensor | None, gallery_labels: Tensor | None
+) -> None:
+    """Rows, their labels, and a level above the finest."""
+    require_tensor("rows", rows, "(N, D)")
+    _check_labels("labels", labels, rows)
+    if not 0 <= whole_number("level", level, least=-math.inf) < labels.shape[1] - 1:
+        raise ValueError(
+            f"level is {level}; give a level above the finest, 0 to {labels.shape[1] - 2}, or use recall_at_k"
+        )
+    if (gallery is None) != (gallery_labels is None):
+        given, missing = ("gallery_labels", "gallery") if gallery is None else ("gallery", "gallery_labels")
+        raise ValueError(f"{given} is given but {missing} is not; give both, or neither")
+    if gallery is not None and gallery_labels is not None:
+        require_tensor("gallery", gallery, "(G, D)")
+        _check_labels("gallery_labels", gallery_labels, gallery)
+        if gallery_labels.shape[1] != labels.shape[1]:
+            raise ValueError(
+                f"gallery_labels has {gallery_labels.shape[1]} levels and labels {labels.shape[1]}; give "
+                "both the same"
+            )
+
+
+def _check_labels(name: str, labels: Tensor, rows: Tensor) -> None:
+    require_tensor(name, labels, "(N, L)", torch.int64)
+    if len(labels) != len(rows):
+        raise ValueError(f"{name} has {len(labels)} rows for {len(rows)} embeddings; give one per embedding")
+
+
 def _blocks(
     rows: Tensor, labels: Tensor, level: int, gallery: Tensor | None, gallery_labels: Tensor | None
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Per block of queries (q, G): similarity, same node of `level`, may be met at all."""
-    if not 0 <= level < labels.shape[1] - 1:
-        raise ValueError(
-            f"level is {level}; give a level above the finest, 0 to {labels.shape[1] - 2}, or use recall_at_k"
-        )
     fine, coarse = labels[:, level + 1], labels[:, level]
     others = labels if gallery_labels is None else gallery_labels
     base, _, _ = require_pair(rows, fine, gallery, None if gallery is None else others[:, level + 1])

@@ -16,6 +16,8 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from common.arguments import described, require_pictures, require_widths, whole_number
+
 
 class SmallCNN(nn.Module):
     """Stages of conv3x3 - BN - ReLU, one per width, then the mean over positions.  [N, 3, H, W] -> [N, F]
@@ -26,11 +28,10 @@ class SmallCNN(nn.Module):
 
     def __init__(self, widths: tuple[int, ...] = (32, 64, 96, 128), pools: int = 2) -> None:
         super().__init__()
-        if not widths or min(widths) < 1:
-            raise ValueError(f"widths is {widths}; give at least one stage, each of at least 1 channel")
-        if not 0 <= pools <= len(widths):
+        require_widths(widths)
+        if not 0 <= whole_number("pools", pools, least=-1) <= len(widths):
             raise ValueError(f"pools is {pools}; give 0 to {len(widths)}, the number of widths")
-        self.channels = widths[-1]
+        self.channels, self.least = widths[-1], 2**pools
         layers: list[nn.Module] = []
         for stage, (fan_in, fan_out) in enumerate(zip((3, *widths), widths)):
             layers += [nn.Conv2d(fan_in, fan_out, 3, padding=1, bias=False), nn.BatchNorm2d(fan_out)]
@@ -41,6 +42,7 @@ class SmallCNN(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: Tensor) -> Tensor:
+        require_pictures("x", x, 3, self.least)
         return self.stages(x.contiguous(memory_format=torch.channels_last)).mean((2, 3))
 
 
@@ -56,10 +58,15 @@ class ResNet(nn.Module):
         self, name: str, weights: str | None = None, *, small_images: bool = False, frozen: int = 0
     ) -> None:
         super().__init__()
-        if not 0 <= frozen <= 4:
+        if name not in ("resnet18", "resnet50"):
+            raise ValueError(f"name is {name!r}; choose resnet18 or resnet50")
+        if not 0 <= whole_number("frozen", frozen, least=-1) <= 4:
             raise ValueError(f"frozen is {frozen}; a ResNet has 4 stages, give 0 to 4")
         if frozen and small_images:
-            raise ValueError("frozen parts keep published weights, which the stem for small images has not")
+            raise ValueError(
+                f"frozen is {frozen}: frozen parts keep published weights, which the stem for small images "
+                "has not; give 0"
+            )
         net = getattr(torchvision.models, name)()
         if weights is not None:
             net.load_state_dict(_published(name, weights))
@@ -79,6 +86,7 @@ class ResNet(nn.Module):
         return self
 
     def forward(self, x: Tensor) -> Tensor:
+        require_pictures("x", x, 3)
         return self.stages(x).mean((2, 3))
 
 
@@ -93,9 +101,9 @@ class Encoder(nn.Module):
         super().__init__()
         width = getattr(backbone, "channels", None)
         if not isinstance(width, int):
-            raise TypeError(f"backbone.channels is {width!r}; it must be the size F of its features, an int")
-        if dim < 1:
-            raise ValueError(f"dim is {dim}; give the size of the embedding, at least 1")
+            raise TypeError(f"backbone.channels is {width!r}; give the size F of its features, an int")
+        whole_number("dim", dim)
+        whole_number("classes", classes, least=0)
         self.backbone = backbone
         self.head = None
         self.classifier = nn.Linear(width, classes) if classes else None
@@ -105,6 +113,8 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """(h [N, F], z [N, D] unit rows, logits [N, M] or None); float32 behind the backbone, also in
         autocast."""
+        if not isinstance(x, Tensor):
+            raise TypeError(f"x is {described(x)}; give pictures, a float32 tensor [N, 3, H, W]")
         h = self.backbone(x).float()
         with torch.autocast(x.device.type, enabled=False):
             z = normalize(h if self.head is None else self.head(h), dim=1)

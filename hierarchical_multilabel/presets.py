@@ -9,7 +9,7 @@ choice that nothing read of the paper decides.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 Method = Literal["simclr", "cross-entropy", "supcon", "himulcon", "hicone", "himulcone"]
 Penalty = Literal["exp", "pow2", "reciprocal", "one", "coarse"]
@@ -20,6 +20,20 @@ HIERARCHICAL: tuple[Method, ...] = ("himulcon", "hicone", "himulcone")
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """Hierarchical multi-label contrastive learning."""
+
+    LIMITS: ClassVar[dict[str, str]] = {
+        "crop": "(0, 1]",
+        "colour": "[0, inf)",
+        "colour_share": "[0, 1]",
+        "frozen": "[0, 4]",
+        "pools": "[0, inf)",
+        "level": "[1, inf)",
+        "views": "[1, inf)",
+        "warmup_from": "[0, inf)",
+        "floor": "[0, 1]",
+        "probe_decay": "[0, inf)",
+    }
+    """Where numbers have to lie, beside those of common.config."""
 
     target: str = ""
     """Row of results/published that this run answers; empty: none."""

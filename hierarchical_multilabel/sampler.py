@@ -16,6 +16,7 @@ common.data.samplers.ShuffleSampler(N, batch, drop_last=True).
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -23,6 +24,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from common.arguments import described, require_tensor, whole_number, whole_numbers
 from common.data.counter import key
 from hierarchical_multilabel.losses import common_level
 
@@ -62,18 +64,23 @@ class HierarchicalSampler:
         ends one rank's part and begins the next one's is whole again when the ranks gather their embeddings;
         where they do not, let batch / ranks be a multiple of `group`.
         """
-        if not 0 <= rank < ranks:
-            raise ValueError(f"rank = {rank} of ranks = {ranks}: rank counts from 0 to ranks - 1")
+        if not 0 <= whole_number("rank", rank, least=-math.inf) < whole_number("ranks", ranks):
+            raise ValueError(f"rank = {rank} of ranks = {ranks}: give a rank from 0 to ranks - 1")
+        whole_number("seed", seed, least=0)
+        if not isinstance(labels, Tensor):
+            raise TypeError(f"labels is {described(labels)}; give an int64 tensor [N, K]")
         if labels.ndim != 2 or labels.dtype != torch.int64:
-            raise TypeError(f"labels must be int64 [N, K], got {labels.dtype} {tuple(labels.shape)}")
+            raise TypeError(
+                f"labels must be int64 [N, K], got {labels.dtype} {tuple(labels.shape)}; give one row of ids "
+                "per image"
+            )
         n, columns = labels.shape
         if columns < 2:
             raise ValueError(
                 f"labels have {columns} column; the last one is the image itself, so give K >= 2 columns "
                 "(torch.column_stack([classes, index]))"
             )
-        if batch < 1 or (steps is not None and steps < 1):
-            raise ValueError(f"batch = {batch}, steps = {steps}: give whole numbers of at least 1")
+        whole_numbers(batch=batch, **({} if steps is None else {"steps": steps}))
         if batch > n:
             raise ValueError(f"batch = {batch} is larger than the {n} images; lower batch")
         if batch % ranks:
@@ -180,6 +187,7 @@ def positives_per_level(labels: Tensor) -> PositivesPerLevel:
 
     Inclusive positives, all images that share level l, are the sums over levels 1 .. l.
     """
+    require_tensor("labels", labels, "[B, K]", torch.int64)
     level = common_level(labels).fill_diagonal_(labels.shape[1])  # not with itself
     counts = torch.stack([(level == l).sum(1) for l in range(1, labels.shape[1])])  # (L, B)
     return PositivesPerLevel((counts > 0).double().mean(1), counts.double().mean(1))

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from common import data
+from common.arguments import finite_number, whole_number
 from common.data.dataset import Dataset
 from common.data.splits import hold_out_classes, hold_out_images
 
@@ -52,6 +53,7 @@ def load(name: str, *, size: int, hold_out: bool = False, val_share: float = 0.0
     hyper-parameters; this share of the coarsest groups of train takes the place of `unseen`, and nothing that
     is tested on is touched. ValueError: no list for hold_out, labels that are no tree.
     """
+    _check_share(val_share)
     base = name.removesuffix("-embedded")
     whole = _published(name, "train", size)
     train, other = _other_pictures(name, whole, size)
@@ -98,6 +100,7 @@ def load(name: str, *, size: int, hold_out: bool = False, val_share: float = 0.0
 
 def training_set(name: str, *, size: int, hold_out: bool = False, val_share: float = 0.0) -> Dataset:
     """`train` of `load`, without reading the other parts (of own pictures, with the names in test)."""
+    _check_share(val_share)
     base = name.removesuffix("-embedded")
     train, _ = _other_pictures(name, _published(name, "train", size), size)
     if hold_out and base != "embedded":
@@ -106,6 +109,12 @@ def training_set(name: str, *, size: int, hold_out: bool = False, val_share: flo
         train = train.subset(~_within(train, _groups(train, val_share)))
     check_tree(train)
     return train
+
+
+def _check_share(val_share: float) -> None:
+    finite_number("val_share", val_share)
+    if not 0 <= val_share < 1:
+        raise ValueError(f"val_share is {val_share}; give a share from 0 up to, but not including, 1")
 
 
 def _published(name: str, split: str, size: int) -> Dataset:
@@ -178,9 +187,13 @@ def _within(part: Dataset, names: set[str]) -> Tensor:
 
 def joined(parts: Sequence[Dataset], split: str) -> Dataset:
     """One data set of several with the same ids, sizes and channels; in memory if all are, else on disk."""
+    if not parts:
+        raise ValueError("parts is empty; give at least one data set")
     first = parts[0]
     if any(part.names != first.names or part.size != first.size for part in parts):
-        raise ValueError(f"{first.name}: parts with other names or sizes cannot be joined")
+        raise ValueError(
+            f"{first.name}: parts with other names or sizes cannot be joined; use splits of one set"
+        )
     pixels = [part.pixels for part in parts if part.pixels is not None]
     paths = [part.paths for part in parts if part.paths is not None]
     if pixels and paths:
@@ -222,7 +235,8 @@ def read(name: str) -> dict[str, Any]:
     if not path.exists():
         known = ", ".join(sorted(file.stem for file in FOLDER.glob("*.json")))
         raise ValueError(
-            f"--hold-out: there is no list of unseen categories for {name}; there is for {known}"
+            f"--hold-out: there is no list of unseen categories for {name}; there is for {known}: use one of "
+            "these, or leave it out"
         )
     return json.loads(path.read_text())
 
@@ -231,5 +245,7 @@ def drawn(names: Sequence[Any], count: int, seed: int = 0) -> list[Any]:
     """The rule behind the files: `count` of the names in their sorted order, the first of torch.randperm on a
     CPU generator seeded with `seed`, sorted.
     """
+    if whole_number("count", count, least=0) > len(names):
+        raise ValueError(f"count is {count} but there are {len(names)} names; give at most that")
     order = torch.randperm(len(names), generator=torch.Generator().manual_seed(seed))
     return sorted(sorted(names)[i] for i in order[:count].tolist())

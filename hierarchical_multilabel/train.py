@@ -103,6 +103,7 @@ def main(argv: list[str]) -> None:
 
 def check(cfg: Config) -> None:
     """Say what cannot work before anything is written."""
+    config.require_limits(cfg)
     if cfg.backbone == "pixels":
         raise ValueError(
             "--backbone pixels: there is nothing to train; use python -m hierarchical_multilabel.evaluate "
@@ -114,21 +115,11 @@ def check(cfg: Config) -> None:
         )
     if cfg.positives != "inclusive" and cfg.form == "released":
         raise ValueError(
-            "--positives lowest is an option of --form paper; the released code has no such choice"
+            "--positives lowest is an option of --form paper; the released code has no such choice: use "
+            "--positives inclusive"
         )
     if cfg.stored < cfg.size:
         raise ValueError(f"--stored {cfg.stored} is below --size {cfg.size}; give at least the input's size")
-    for name in ("steps", "epoch_steps", "warmup", "workers"):
-        if getattr(cfg, name) < 0:
-            raise ValueError(f"--{name.replace('_', '-')} {getattr(cfg, name)}: give 0 or more")
-    for name in ("size", "batch", "views", "dim", "level"):
-        if getattr(cfg, name) < 1:
-            raise ValueError(f"--{name} {getattr(cfg, name)}: give at least 1")
-    if not 0 <= cfg.val_share < 1:
-        raise ValueError(f"--val-share {cfg.val_share}: give a share from 0 up to, but not including, 1")
-    for name in ("lr", "temperature"):
-        if not getattr(cfg, name) > 0:
-            raise ValueError(f"--{name} {getattr(cfg, name)}: give a number above 0")
 
 
 def augmentation(cfg: Config) -> Augment:
@@ -180,7 +171,9 @@ def classes(cfg: Config, train: Dataset) -> int:
 def column(cfg: Config, levels: int) -> int:
     """Column of the labels that holds level cfg.level, 1 the finest."""
     if cfg.level > levels:
-        raise ValueError(f"--level {cfg.level}: {cfg.data} has {levels} levels, 1 is the finest")
+        raise ValueError(
+            f"--level {cfg.level}: {cfg.data} has {levels} levels, 1 is the finest; give 1 to {levels}"
+        )
     return levels - cfg.level
 
 

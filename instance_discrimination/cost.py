@@ -41,6 +41,8 @@ def measure(
 
     seconds: time spent on each point; its median counts.
     """
+    if len(sizes) < 2:
+        raise ValueError(f"sizes is {sizes}; give at least two numbers of instances")
     draw = counter.generator(cfg.seed, _ROWS)
     v = normalize(torch.randn(cfg.batch, cfg.dim, generator=draw), dim=1).to(device)
     times: dict[str, list[float]] = {"nce": [], "softmax": []}
@@ -87,6 +89,8 @@ def exact(cfg: Config, v: Tensor, bank: MemoryBank, index: Tensor) -> Tensor:
 
 def slope(x: tuple[int, ...], y: list[float]) -> float:
     """Least-squares slope of log y over log x."""
+    if len(set(x)) < 2 or len(y) != len(x) or min(*x, *y) <= 0:
+        raise ValueError(f"x is {x} and y {y}; give as many numbers above 0 of each, x not all alike")
     a, b = [math.log(value) for value in x], [math.log(value) for value in y]
     mean_a, mean_b = sum(a) / len(a), sum(b) / len(b)
     return sum((p - mean_a) * (q - mean_b) for p, q in zip(a, b)) / sum((p - mean_a) ** 2 for p in a)

@@ -30,7 +30,6 @@ Instead of a checkpoint:
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import math
@@ -45,10 +44,12 @@ from sklearn.svm import LinearSVC
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from common import compute, config, distributed, gallery, results, run
+from common import compute, config, distributed, gallery, results, run, typos
+from common.arguments import finite_number
 from common.data.dataset import Dataset
 from common.data.loading import embed as embed_all
 from common.metrics import knn_predict
+from common.metrics.contract import require_embeddings, require_labels
 from common.results import Figure, Measured
 from instance_discrimination import finetune, pictures, probes
 from instance_discrimination.model import Encoder, parameters
@@ -71,7 +72,7 @@ class Trained(NamedTuple):
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(
+    parser = typos.Parser(
         prog=f"python -m {PAPER}.evaluate",
         description=(__doc__ or "").split("\n")[0],
         epilog="instead of a checkpoint: pixels, transfer, cost or voc07, then a preset and its fields",
@@ -92,6 +93,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--device", default="auto")
     args, rest = parser.parse_known_args(argv)
     device = distributed.join(args.device)
+    config.require_free("--export", args.export)
     trained = None
     if args.checkpoint in WORDS:
         preset, cfg = config.parse(PRESETS, rest, prog=f"python -m {PAPER}.evaluate {args.checkpoint}")
@@ -100,7 +102,7 @@ def main(argv: list[str]) -> None:
         if args.checkpoint in ("transfer", "voc07"):
             trained = finished_run(preset, cfg, device)
     elif rest:
-        raise ValueError(f"{' '.join(rest)}: unknown argument; a checkpoint carries its own configuration")
+        raise ValueError(parser.unknown(rest, "a checkpoint carries its own configuration; "))
     else:
         trained = load(Path(args.checkpoint), device)
         preset, cfg = trained.facts["preset"], trained.cfg
@@ -151,12 +153,13 @@ def load(path: Path, device: torch.device | str = "cpu") -> Trained:
 
     ValueError when its bank has rows off unit norm after an epoch: somebody has changed it.
     """
+    path = Path(path)
     facts = run.load_checkpoint(path, device, paper=PAPER)
     cfg = config.restore(Config, facts["config"], path)
     model = build(cfg)
-    model.load_state_dict(facts["state"]["model"])
+    config.load_state(model, facts["state"], "model", path)
     model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    rows = facts["state"]["bank"]["rows"] if "bank" in facts["state"] else None
+    rows = config.stored_part(facts["state"], "bank").get("rows")
     if rows is not None and facts["epoch"]:  # before, rows are random and of norm about 1 only
         norm = torch.linalg.vector_norm(rows, dim=1)
         if bool(((norm - 1).abs() <= 1e-3).logical_not().any()):
@@ -253,6 +256,12 @@ def classify(
 
 def svm_predict(rows: Tensor, labels: Tensor, query: Tensor, c: float) -> Tensor:
     """(Q,) int64 by LinearSVC(dual=False, C=c) on columns standardised over `rows`."""
+    require_embeddings("rows", rows)
+    require_embeddings("query", query, rows)
+    require_labels("labels", labels, len(rows))
+    finite_number("c", c, above=0)
+    if len(labels.unique()) < 2:
+        raise ValueError(f"labels are all {int(labels[0])}; give rows of at least two classes")
     scale = StandardScaler().fit(rows.cpu().numpy())
     with warnings.catch_warnings():  # many classes of few pictures are as good a task as any
         warnings.filterwarnings("ignore", "The number of unique classes is greater than 50%")
@@ -278,6 +287,8 @@ def test_pictures(queries: Dataset) -> dict[str, Tensor]:
 
 def accuracy(right: Tensor) -> Figure:
     """Share of True in (n,) bool, with its binomial 95 % interval."""
+    if not len(right):
+        raise ValueError("right is empty; give at least one picture")
     share = float(right.double().mean())
     return Figure(share, 1.96 * (share * (1 - share) / len(right)) ** 0.5)
 

@@ -36,7 +36,7 @@ GALLERY = ("cifar10-mini-long", "cifar10-mini")
 
 def main(argv: list[str]) -> None:
     if argv:
-        raise ValueError(f"{' '.join(argv)}: this command takes no argument")
+        raise ValueError(f"{' '.join(argv)}: this command takes no argument; leave it out")
     runs = results.newest(only(results.load_runs("instance_discrimination"), dataset="cifar10"))
     FOLDER.mkdir(parents=True, exist_ok=True)
     table1(runs)

@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from common import config, plots
+from common import config, plots, typos
 from common.metrics import knn_predict
 from instance_discrimination.losses import (
     draw_noise,
@@ -109,9 +109,10 @@ def agreement(v: Tensor, bank: MemoryBank, noise: int, tau: float, own_z: bool, 
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = typos.Parser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/lessons/instance_discrimination.png"))
     out = parser.parse_args(argv).out
+    config.require_free("--out", out)
 
     (x, y), (queries, wanted) = pictures(0), pictures(1)
     print(f"{PICTURES} pictures, {CLASSES} classes that training never sees, new pictures as queries")

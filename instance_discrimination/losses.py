@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from common.arguments import described, require_finite, require_tensor, whole_number, whole_numbers
 from common.data import counter
 
 NOISE_STREAM = 0x4E6F697365  # keeps these draws apart from those of the augmentation
@@ -35,7 +36,9 @@ def softmax_loss(v: Tensor, bank: Tensor, index: Tensor, temperature: float) -> 
     check_rows(v, bank, index, len(bank))
     check_number("temperature", temperature)
     with torch.autocast(v.device.type, enabled=False):
-        return F.cross_entropy((v / temperature) @ bank.detach().T, index)  # logits (B, N)
+        loss = F.cross_entropy((v / temperature) @ bank.detach().T, index)  # logits (B, N)
+    _blame_bank(loss, bank)
+    return loss
 
 
 def nce_loss(
@@ -83,7 +86,9 @@ def noise_scores(
             negative = (v @ bank.T).gather(1, noise)  # (B, N) -> (B, m)
         else:
             negative = torch.einsum("bd,bmd->bm", v, bank[noise])  # (B, m, D) -> (B, m)
-        return torch.cat([positive, negative], 1)
+        scores = torch.cat([positive, negative], 1)
+    _blame_bank(scores, bank)
+    return scores
 
 
 def whole_product(size: int, m: int, dim: int) -> bool:
@@ -93,6 +98,7 @@ def whole_product(size: int, m: int, dim: int) -> bool:
     a product costs arithmetic in proportion to N D, gathering costs memory traffic in proportion to m D, and
     on a CPU the two meet at N = 64 m (measured with m = 512 and 4096, D = 128 and 512).
     """
+    whole_numbers(size=size, m=m, dim=dim)
     return size <= m * min(dim, 64)
 
 
@@ -108,8 +114,13 @@ def nce_loss_of_scores(scores: Tensor, log_z: Tensor, size: int, *, eps: float =
     logsigmoid of score - log E - log m, so this is binary cross-entropy with logits.
     eps: the released code adds 1e-7 to both denominators of h and 1 - h (note D15); the paper has none.
     """
+    if not isinstance(scores, Tensor):
+        raise TypeError(f"scores is {described(scores)}; give a float32 or float64 tensor (B, 1 + m)")
     if scores.ndim != 2 or scores.shape[0] < 1 or scores.shape[1] < 2:
         raise ValueError(f"scores has shape {tuple(scores.shape)}; give (B, 1 + m) with B, m >= 1")
+    require_tensor("scores", scores, "(B, 1 + m)")
+    require_finite("scores", scores)
+    whole_number("size", size)
     check_number("eps", eps, low=0, open_low=False)
     _check_log_z(log_z)
     m = scores.shape[1] - 1
@@ -131,8 +142,11 @@ def proximal_term(v: Tensor, previous: Tensor) -> Tensor:
     paper's results is not stated, its Figure 3 shows 0, 10, 30 and 50.
     """
     _check_embeddings(v)
+    require_tensor("previous", previous, "(B, D)")
     if previous.shape != v.shape:
         raise ValueError(f"previous has shape {tuple(previous.shape)}; give that of v, {tuple(v.shape)}")
+    if previous.dtype != v.dtype:
+        raise TypeError(f"previous is {previous.dtype}, v {v.dtype}; convert them to one type")
     return (v - previous.detach()).square().sum(1).mean()
 
 
@@ -144,6 +158,13 @@ def estimated_log_z(scores: Tensor, size: int) -> Tensor:
     The mean runs over all entries given. Eq. (8) has the noise, scores[:, 1:]; the released code takes all
     1 + m columns (note D5): no matter in the first batch, when an image's own row is as random as any.
     """
+    if not isinstance(scores, Tensor) or not scores.is_floating_point():
+        shown = scores.dtype if isinstance(scores, Tensor) else described(scores)
+        raise TypeError(f"scores is {shown}; give a float32 or float64 tensor")
+    if not scores.numel():
+        raise ValueError(f"scores has shape {tuple(scores.shape)}; give at least one score")
+    require_finite("scores", scores)
+    whole_number("size", size)
     return scores.detach().flatten().logsumexp(0) + math.log(size / scores.numel())
 
 
@@ -155,8 +176,12 @@ def expected_log_z(size: int, dim: int, temperature: float) -> float:
     or about exp(1 / (2 D tau^2)): 1.476 at D = 128, tau = 0.1. Not in the paper. The series of 0F1 has
     positive terms only and is summed in log space, so that a large D or a small tau does no harm.
     """
+    whole_number("size", size, least=0)
+    whole_number("dim", dim, least=0)
     if size < 1 or dim < 1:
-        raise ValueError(f"a bank of {size} rows of {dim} numbers has no Z; give at least 1 and 1")
+        raise ValueError(
+            f"size and dim: a bank of {size} rows of {dim} numbers has no Z; give at least 1 and 1"
+        )
     check_number("temperature", temperature)
     terms = 100 + math.ceil(2 / temperature)  # the largest is before 1 / (2 tau)
     k = torch.arange(terms, dtype=torch.float64)
@@ -175,8 +200,16 @@ def draw_noise(
     image"); the released code may draw it (note D3), with probability 1 - (1 - 1/N)^m: 7.9 % at N = 50,000,
     m = 4096. Then P_n is 1 / (N - 1), a difference that h keeps ignoring.
     """
+    if not isinstance(index, Tensor):
+        raise TypeError(f"index is {described(index)}; give an int64 tensor (B,)")
+    if index.dtype != torch.int64:
+        raise TypeError(f"index is {index.dtype}; convert it to int64")
+    for name, value in (("m", m), ("size", size), ("seed", seed), ("step", step)):
+        whole_number(name, value, least=0)
     if size < 1 + exclude_positive or m < 1:
-        raise ValueError(f"cannot draw {m} noise images out of {size}; give m >= 1 and a bank of 2 or more")
+        raise ValueError(
+            f"m and size: cannot draw {m} noise images out of {size}; give m >= 1 and a bank of 2 or more"
+        )
     uniform = counter.uniform(seed, step, index, NOISE_STREAM, 2 * m)  # multiples of 2^-24
     bits = (uniform * 2.0**24).long()
     bits = (bits[:, :m] << 24) + bits[:, m:]  # 48 bits: rows are equally likely to within size / 2^48
@@ -186,7 +219,15 @@ def draw_noise(
     return drawn + (drawn >= index[:, None])  # steps over the image itself
 
 
+def _blame_bank(found: Tensor, bank: Tensor) -> None:
+    """On the CPU: what came out is finite, or the bank is not the cause. Only then is the whole bank read."""
+    if found.device.type == "cpu" and not found.detach().sum().isfinite():
+        require_finite("bank", bank)
+
+
 def _check_embeddings(v: Tensor) -> None:
+    if not isinstance(v, Tensor):
+        raise TypeError(f"v is {described(v)}; give a float32 or float64 tensor [B, D]")
     if v.ndim != 2 or 0 in v.shape:
         raise ValueError(f"v has shape {tuple(v.shape)}; give [B, D] with B, D >= 1")
     if v.dtype not in (torch.float32, torch.float64):
@@ -199,6 +240,12 @@ def _check_embeddings(v: Tensor) -> None:
 def check_rows(v: Tensor, rows: Tensor, index: Tensor, size: int) -> None:
     """v (B, D) fits rows (n, D) of a bank of `size` images, and index (B,) points into it."""
     _check_embeddings(v)
+    if not isinstance(rows, Tensor):
+        raise TypeError(f"bank is {described(rows)}; give MemoryBank.rows, a tensor [N, D]")
+    if rows.dtype != v.dtype:
+        raise TypeError(f"bank is {rows.dtype}, v {v.dtype}; convert them to one type")
+    if not isinstance(index, Tensor):
+        raise TypeError(f"index is {described(index)}; give an int64 tensor [B]")
     if rows.ndim != 2 or rows.shape[1] != v.shape[1] or not len(rows):
         raise ValueError(
             f"bank has shape {tuple(rows.shape)} and v {tuple(v.shape)}; give [N, D] and [B, D] of one D"
@@ -210,6 +257,8 @@ def check_rows(v: Tensor, rows: Tensor, index: Tensor, size: int) -> None:
 
 def check_noise(noise: Tensor, v: Tensor, size: int) -> None:
     """noise (B, m) points into a bank of `size` images."""
+    if not isinstance(noise, Tensor):
+        raise TypeError(f"noise is {described(noise)}; give an int64 tensor [B, m]")
     if noise.ndim != 2 or len(noise) != len(v) or not noise.shape[1]:
         raise ValueError(f"noise has shape {tuple(noise.shape)}; give [{len(v)}, m] with m >= 1")
     _check_range("noise", noise, size)
@@ -223,11 +272,14 @@ def _check_range(name: str, index: Tensor, size: int) -> None:
         if low < 0 or high >= size:
             bad = int(low) if low < 0 else int(high)
             raise ValueError(
-                f"{name} holds {bad}, outside 0 .. {size - 1}, the rows of the bank; is that of other data?"
+                f"{name} holds {bad}, outside 0 .. {size - 1}, the rows of the bank; is that of other data? "
+                "give rows of this bank"
             )
 
 
 def _check_log_z(log_z: Tensor) -> None:
+    if not isinstance(log_z, Tensor):
+        raise TypeError(f"log_z is {described(log_z)}; give a tensor of shape (), such as MemoryBank.log_z")
     if log_z.ndim:
         raise ValueError(f"log_z has shape {tuple(log_z.shape)}; give one number, a tensor of shape ()")
     if log_z.device.type == "cpu" and not log_z.isfinite():

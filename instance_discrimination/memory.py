@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from common.arguments import described, finite_number, require_generator, whole_number
+
 
 class MemoryBank(nn.Module):
     """v_i of every training image, and log Z; buffers, so that a checkpoint carries them.
@@ -35,8 +37,16 @@ class MemoryBank(nn.Module):
         generator: torch.Generator | None = None,
     ):
         super().__init__()
+        whole_number("size", size, least=0)
+        whole_number("dim", dim, least=0)
         if size < 1 or dim < 1:
-            raise ValueError(f"a bank of {size} rows of {dim} numbers holds nothing; give at least 1 and 1")
+            raise ValueError(
+                f"size and dim: a bank of {size} rows of {dim} numbers holds nothing; give at least 1 and 1"
+            )
+        if isinstance(momentum, str):
+            raise TypeError(f"momentum is {momentum!r}; give a number from 0 to below 1")
+        if generator is not None:
+            require_generator("generator", generator)
         if not 0 <= momentum < 1:
             raise ValueError(f"momentum is {momentum}; give the weight of the old row, from 0 to below 1")
         if init == "paper":
@@ -57,6 +67,7 @@ class MemoryBank(nn.Module):
 
     def rows_of(self, index: Tensor) -> Tensor:
         """(B, D): the rows of these images."""
+        check_index(index, len(self.rows))
         return self.rows[index]
 
     @torch.no_grad()
@@ -100,18 +111,19 @@ class MemoryBank(nn.Module):
     def _of(self, estimate: Tensor | float) -> Tensor:
         """The estimate as a tensor on the bank's device; a Python number is written there without a wait."""
         if isinstance(estimate, Tensor):
-            return estimate.detach().to(self.log_z)
+            if estimate.numel() != 1:
+                raise ValueError(f"estimate has shape {tuple(estimate.shape)}; give one number, log Z")
+            if estimate.device.type == "cpu" and not estimate.isfinite():
+                raise ValueError(f"estimate is {float(estimate)}; give a finite log Z")
+            return estimate.detach().to(self.log_z).reshape(())
+        finite_number("estimate", estimate)
         return torch.full_like(self.log_z, estimate)
 
 
-def check_update(index: Tensor, v: Tensor, size: int, rows: Tensor) -> None:
-    """What is written into a bank of `size` images, of which `rows` are held here; values on CPU tensors."""
-    if v.ndim != 2 or index.shape != v.shape[:1]:
-        raise ValueError(f"index {tuple(index.shape)} and v {tuple(v.shape)} do not fit; give [B] and [B, D]")
-    if v.shape[1] != rows.shape[1]:
-        raise ValueError(f"v has {v.shape[1]} columns, the bank {rows.shape[1]}; use one embedding size")
-    if v.dtype != rows.dtype:
-        raise TypeError(f"v is {v.dtype}, the bank {rows.dtype}; normalise the embeddings in that type")
+def check_index(index: Tensor, size: int) -> None:
+    """Images of a bank of `size`, int64; the range on CPU tensors."""
+    if not isinstance(index, Tensor):
+        raise TypeError(f"index is {described(index)}; give an int64 tensor [B]")
     if index.dtype != torch.int64:
         raise TypeError(f"index is {index.dtype}; convert it to int64")
     if index.device.type != "cpu" or not len(index):
@@ -120,8 +132,25 @@ def check_update(index: Tensor, v: Tensor, size: int, rows: Tensor) -> None:
     if low < 0 or high >= size:
         bad = int(low) if low < 0 else int(high)
         raise ValueError(
-            f"index holds {bad}, outside 0 .. {size - 1}, the rows of the bank; is that of other data?"
+            f"index holds {bad}, outside 0 .. {size - 1}, the rows of the bank; is that of other data? give "
+            "rows of this bank"
         )
+
+
+def check_update(index: Tensor, v: Tensor, size: int, rows: Tensor) -> None:
+    """What is written into a bank of `size` images, of which `rows` are held here; values on CPU tensors."""
+    for name, x, kind in (("index", index, "an int64 tensor [B]"), ("v", v, "a float32 tensor [B, D]")):
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{name} is {described(x)}; give {kind}")
+    if v.ndim != 2 or index.shape != v.shape[:1]:
+        raise ValueError(f"index {tuple(index.shape)} and v {tuple(v.shape)} do not fit; give [B] and [B, D]")
+    if v.shape[1] != rows.shape[1]:
+        raise ValueError(f"v has {v.shape[1]} columns, the bank {rows.shape[1]}; use one embedding size")
+    if v.dtype != rows.dtype:
+        raise TypeError(f"v is {v.dtype}, the bank {rows.dtype}; normalise the embeddings in that type")
+    check_index(index, size)
+    if index.device.type != "cpu" or not len(index):
+        return
     norm = torch.linalg.vector_norm(v, dim=1)
     off = ((norm - 1).abs() <= 1e-3).logical_not()  # NaN is off, too
     if off.any():

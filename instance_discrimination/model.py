@@ -13,6 +13,7 @@ ImageNet as in torchvision, whose ResNets equal the released ones; AlexNet and V
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -20,6 +21,8 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 from torchvision.models.resnet import BasicBlock
+
+from common.arguments import described, require_pictures, require_widths, whole_number
 
 
 class Encoder(nn.Module):
@@ -29,12 +32,16 @@ class Encoder(nn.Module):
     float32 under autocast as well: bfloat16 would round v.v_j / 0.07 by up to 0.06.
     """
 
-    def __init__(self, stages: dict[str, nn.Module], neck: nn.Module, fc: nn.Linear):
-        """stages: name -> module, in order; a linear probe stands on the output of each (note D12)."""
+    def __init__(self, stages: dict[str, nn.Module], neck: nn.Module, fc: nn.Linear, least: int = 1):
+        """stages: name -> module, in order; a linear probe stands on the output of each (note D12).
+        least: side of the smallest pictures that leave a map.
+        """
         super().__init__()
+        self.least = least
         self.stages, self.neck, self.fc = nn.ModuleDict(stages), neck, fc
 
     def forward(self, x: Tensor, unit: bool = True) -> Tensor:
+        require_pictures("x", x, 3, self.least)
         for stage in self.stages.values():
             x = stage(x)  # (B, C, h, w)
         h = self.neck(x)  # (B, F)
@@ -44,6 +51,7 @@ class Encoder(nn.Module):
 
     def maps(self, x: Tensor) -> dict[str, Tensor]:
         """Name of each stage -> its output (B, C, h, w): what the probes of Tables 2 and 3 see."""
+        require_pictures("x", x, 3, self.least)
         found = {}
         for name, stage in self.stages.items():
             x = found[name] = stage(x)
@@ -59,10 +67,15 @@ class ParametricSoftmax(nn.Module):
 
     def __init__(self, instances: int, dim: int):
         super().__init__()
+        whole_number("instances", instances)
+        whole_number("dim", dim)
         self.w = nn.Parameter(torch.empty(instances, dim))  # (N, D)
         nn.init.normal_(self.w, std=dim**-0.5)  # rows of norm about 1, as the memory bank's
 
     def forward(self, v: Tensor) -> Tensor:
+        if not isinstance(v, Tensor) or v.ndim != 2 or v.shape[1] != self.w.shape[1]:
+            shown = f"of shape {tuple(v.shape)}" if isinstance(v, Tensor) else described(v)
+            raise ValueError(f"v is {shown}; give a tensor (B, {self.w.shape[1]})")
         return v @ self.w.T  # (B, N) logits
 
 
@@ -75,7 +88,11 @@ def resnet_cifar(
     blocks: per stage. stem_stride: 2 halves the side at once, for networks that train on a CPU. Initial
     weights are torch's defaults, as in the released code.
     """
-    if not widths or min(widths) < 1 or blocks < 1 or stem_stride < 1 or dim < 1:
+    for name, value in (("dim", dim), ("blocks", blocks), ("stem_stride", stem_stride)):
+        whole_number(name, value, least=-math.inf)
+    if widths:
+        require_widths(widths)
+    if not widths or blocks < 1 or stem_stride < 1 or dim < 1:
         raise ValueError(
             f"widths {tuple(widths)}, blocks {blocks}, stem_stride {stem_stride}, dim {dim}: give 1 or more"
         )
@@ -112,7 +129,7 @@ def resnet50(dim: int = 128) -> Encoder:
 
 def _torchvision_resnet(make: Callable[..., torchvision.models.ResNet], dim: int) -> Encoder:
     """conv1 includes the 3x3 pooling, as the probes of later work do; conv2 to conv5 are the four stages."""
-    net = make(num_classes=dim)
+    net = make(num_classes=whole_number("dim", dim))
     stages: dict[str, nn.Module] = {"conv1": nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool)}
     stages |= {f"conv{n + 1}": getattr(net, f"layer{n}") for n in range(1, 5)}
     return Encoder(stages, average_pool(), net.fc)
@@ -120,18 +137,18 @@ def _torchvision_resnet(make: Callable[..., torchvision.models.ResNet], dim: int
 
 def alexnet(dim: int = 128) -> Encoder:
     """torchvision's AlexNet (no local response normalisation); probes after the ReLU of each convolution."""
-    net = torchvision.models.alexnet(num_classes=dim)
-    return _with_fully_connected(net, cut_after=(1, 4, 7, 9, 11))
+    net = torchvision.models.alexnet(num_classes=whole_number("dim", dim))
+    return _with_fully_connected(net, cut_after=(1, 4, 7, 9, 11), least=63)
 
 
 def vgg16(dim: int = 128) -> Encoder:
     """torchvision's VGG-16 without batch norm; probes after the last ReLU of each of the five groups."""
-    net = torchvision.models.vgg16(num_classes=dim)
-    return _with_fully_connected(net, cut_after=(3, 8, 15, 22, 29))
+    net = torchvision.models.vgg16(num_classes=whole_number("dim", dim))
+    return _with_fully_connected(net, cut_after=(3, 8, 15, 22, 29), least=32)
 
 
 def _with_fully_connected(
-    net: torchvision.models.AlexNet | torchvision.models.VGG, cut_after: tuple[int, ...]
+    net: torchvision.models.AlexNet | torchvision.models.VGG, cut_after: tuple[int, ...], least: int
 ) -> Encoder:
     """cut_after: index in net.features of the last layer of conv1 to conv5; the rest joins the neck."""
     layers, starts = list(net.features.children()), (0, *(i + 1 for i in cut_after))
@@ -140,7 +157,8 @@ def _with_fully_connected(
         for n, (start, end) in enumerate(zip(starts, cut_after), start=1)
     }
     *hidden, fc = net.classifier
-    return Encoder(stages, nn.Sequential(*layers[starts[-1] :], net.avgpool, nn.Flatten(), *hidden), fc)  # type: ignore[arg-type]
+    neck = nn.Sequential(*layers[starts[-1] :], net.avgpool, nn.Flatten(), *hidden)
+    return Encoder(stages, neck, fc, least)  # type: ignore[arg-type]
 
 
 def average_pool() -> nn.Sequential:

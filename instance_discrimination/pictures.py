@@ -77,7 +77,8 @@ def split(cfg: Config) -> Split:
     for name in ("images", "labelled", "held_out"):
         if not 0 <= getattr(cfg, name) <= n:
             raise ValueError(
-                f"--{name.replace('_', '-')} {getattr(cfg, name)}: {whole.name} has {n} training pictures"
+                f"--{name.replace('_', '-')} {getattr(cfg, name)}: {whole.name} has {n} training pictures; "
+                "give at most that"
             )
     rest = n - cfg.held_out
     images = cfg.images or rest

@@ -7,7 +7,7 @@ chosen on held-out training pictures or by us where neither says anything.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 Backbone = Literal["resnet-cifar", "resnet18", "resnet50", "alexnet", "vgg16", "pixels"]
 Loss = Literal["softmax", "nce", "parametric"]
@@ -16,6 +16,33 @@ Loss = Literal["softmax", "nce", "parametric"]
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """Instance discrimination. The defaults: Table 1's exact softmax on CIFAR-10, by the released recipe."""
+
+    LIMITS: ClassVar[dict[str, str]] = {
+        "images": "[0, inf)",
+        "labelled": "[0, inf)",
+        "held_out": "[0, inf)",
+        "val_every": "[0, inf)",
+        "crop_area": "(0, 1]",
+        "jitter": "[0, inf)",
+        "hue": "[0, 0.5]",
+        "grey": "[0, 1]",
+        "blocks": "[1, inf)",
+        "stem_stride": "[1, inf)",
+        "noise": "[1, inf)",
+        "proximal": "[0, inf)",
+        "eps": "[0, inf)",
+        "momentum": "[0, 1)",
+        "k": "[1, inf)",
+        "svm_images": "[0, inf)",
+        "svm_c": "(0, inf)",
+        "probe_epochs": "[0, inf)",
+        "probe_lr": "(0, inf)",
+        "label_shares": "(0, 1)",
+        "finetune_epochs": "[0, inf)",
+        "finetune_lr": "(0, inf)",
+        "save_every": "[1, inf)",
+    }
+    """Where numbers have to lie, beside those of common.config."""
 
     target: str = ""
     """Row of results/published that this run answers; empty: none."""

@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common import compute
+from common.arguments import require_tensor, whole_number
 from common.data import counter
 from common.data.augment import Augment
 from common.data.dataset import Dataset
@@ -48,6 +49,11 @@ class Probes(nn.Module):
     def __init__(self, widths: dict[str, int], classes: int):
         """widths: F of each stage."""
         super().__init__()
+        if not widths:
+            raise ValueError("widths is {}; give the F of at least one stage")
+        for name, width in widths.items():
+            whole_number(f"widths[{name!r}]", width)
+        whole_number("classes", classes)
         self.layers = nn.ModuleDict(
             {
                 name: nn.Sequential(nn.BatchNorm1d(width, affine=False), nn.Linear(width, classes))
@@ -56,6 +62,10 @@ class Probes(nn.Module):
         )
 
     def forward(self, layers: Layers) -> Layers:
+        if not self.layers.keys() <= layers.keys():
+            raise ValueError(
+                f"layers has {', '.join(layers) or 'nothing'}; give every stage of {', '.join(self.layers)}"
+            )
         return {name: probe(layers[name]) for name, probe in self.layers.items()}
 
 
@@ -63,6 +73,8 @@ def pooled(map_: Tensor, most: int) -> Tensor:
     """(B, C, h, w) -> (B, F): averages over a grid of s x s cells, C s s at most `most`, s at most the
     map's side.
     """
+    require_tensor("map_", map_, "(B, C, h, w)", torch.float32, torch.float64, torch.bfloat16, torch.float16)
+    whole_number("most", most)
     side = min(math.isqrt(max(most // map_.shape[1], 1)), map_.shape[2], map_.shape[3])
     return F.adaptive_avg_pool2d(map_.float(), side).flatten(1)
 

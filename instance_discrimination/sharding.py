@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from common.arguments import described
 from common.distributed import share, sum_over_ranks, total, world
 from instance_discrimination.losses import check_noise, check_number, check_rows, whole_product
 from instance_discrimination.memory import MemoryBank, check_update
@@ -38,11 +39,14 @@ class ShardedMemoryBank(nn.Module):
     def __init__(self, bank: MemoryBank):
         super().__init__()
         if world() == 1:
-            raise ValueError("a sharded bank needs a process group; start the command with torchrun")
+            raise ValueError(
+                "bank: this is one process, a sharded bank needs a process group; start the command with "
+                "torchrun"
+            )
         self.size = len(bank.rows)
         if self.size < world():
             raise ValueError(
-                f"a bank of {self.size} rows cannot be shared by {world()} ranks; use fewer ranks"
+                f"bank: a bank of {self.size} rows cannot be shared by {world()} ranks; use fewer ranks"
             )
         self.own = MemoryBank(1, bank.rows.shape[1], bank.momentum)
         self._take(bank)
@@ -102,6 +106,7 @@ class ShardedMemoryBank(nn.Module):
 
 def softmax_loss(v: Tensor, bank: ShardedMemoryBank, index: Tensor, temperature: float) -> Tensor:
     """As losses.softmax_loss, Eq. (2) and (3).  -> ()"""
+    _require_sharded(bank)
     check_rows(v, bank.own.rows, index, bank.size)
     check_number("temperature", temperature)
     with torch.autocast(v.device.type, enabled=False):
@@ -125,6 +130,7 @@ def noise_scores(
     product: bool | None = None,
 ) -> Tensor:
     """As losses.noise_scores; `whole_product` looks at n.  -> (B, 1 + m)"""
+    _require_sharded(bank)
     check_rows(v, bank.own.rows, index, bank.size)
     check_noise(noise, v, bank.size)
     check_number("temperature", temperature)
@@ -138,3 +144,10 @@ def noise_scores(
         else:
             part = torch.einsum("bd,bmd->bm", v / temperature, rows[row])
         return sum_over_ranks(torch.where(mine, part, 0))
+
+
+def _require_sharded(bank: object) -> None:
+    if not isinstance(bank, ShardedMemoryBank):
+        raise TypeError(
+            f"bank is {described(bank)}; give a ShardedMemoryBank, or use losses.py with bank.rows"
+        )

@@ -212,6 +212,7 @@ def learning_rate(cfg: Config, epoch: int) -> float:
 
 def check(cfg: Config) -> None:
     """Say what cannot work before anything is read or written."""
+    config.require_limits(cfg)
     if cfg.backbone == "pixels":
         raise ValueError(
             "--backbone pixels: there is nothing to train; use "
@@ -222,33 +223,12 @@ def check(cfg: Config) -> None:
             f"--proximal {cfg.proximal}: the parametric softmax has no memory bank to pull towards; "
             "use --proximal 0"
         )
-    for name in (
-        "images",
-        "labelled",
-        "held_out",
-        "val_every",
-        "epochs",
-        "workers",
-        "probe_epochs",
-        "svm_images",
-    ):
-        if getattr(cfg, name) < 0:
-            raise ValueError(f"--{name.replace('_', '-')} {getattr(cfg, name)}: give 0 or more")
-    for name in ("size", "dim", "noise", "k", "save_every"):
-        if getattr(cfg, name) < 1:
-            raise ValueError(f"--{name.replace('_', '-')} {getattr(cfg, name)}: give at least 1")
     if cfg.batch < 2:
-        raise ValueError(f"--batch {cfg.batch}: batch norm needs at least 2 pictures")
-    for name in ("lr", "temperature"):
-        if not getattr(cfg, name) > 0:
-            raise ValueError(f"--{name} {getattr(cfg, name)}: give a number above 0")
+        raise ValueError(f"--batch {cfg.batch}: batch norm needs 2 pictures; give at least 2")
     if not 0 <= cfg.bank_momentum < 1:
         raise ValueError(
             f"--bank-momentum {cfg.bank_momentum}: give the weight of the old row, from 0 to below 1"
         )
-    for name in ("proximal", "eps"):
-        if not getattr(cfg, name) >= 0:
-            raise ValueError(f"--{name} {getattr(cfg, name)}: give 0 or more")
     if not 0 < cfg.z_momentum < 1:
         raise ValueError(f"--z-momentum {cfg.z_momentum}: give the weight of the old Z, between 0 and 1")
     if cfg.val_every and not cfg.held_out:
@@ -264,7 +244,8 @@ def check_counts(cfg: Config, sets: pictures.Split) -> None:
         raise ValueError(f"--k {cfg.k} but the bank has {fewest} rows; give a k of at most {fewest}")
     if len(sets.training) < 2:
         raise ValueError(
-            f"{sets.training.name} has {len(sets.training)} training pictures; two instances at least"
+            f"--images {cfg.images}: {sets.training.name} has {len(sets.training)} training pictures; give "
+            "at least two instances"
         )
 
 

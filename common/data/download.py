@@ -30,6 +30,8 @@ SILENCE = 30.0
 """Seconds without a byte until a connection is given up."""
 
 _CHUNK = 1 << 20
+_BELIEVED = 4
+"""Times the rounded size of a file that is taken from a server before the checksum can be compared."""
 _FAILURES = (OSError, http.client.HTTPException, *ftplib.all_errors)
 
 
@@ -154,10 +156,11 @@ def _receive(url: str, part: Path, file: File) -> None:
             if not resumed:  # from the beginning: the server ignored Range, or was not asked
                 start = 0
             out.truncate(start)
-            length = answer.headers.get("Content-Length")
-            total = start + int(length) if length else file.bytes
+            length = answer.headers.get("Content-Length") or ""
+            total = start + int(length) if length.isdecimal() else file.bytes
             if file.bytes is not None and total != file.bytes:
                 raise OSError(f"the server offers {total} bytes, the published file has {file.bytes}")
+            most = file.bytes or _BELIEVED * max(file.megabytes, 1) * 1e6
             received = start
             with tqdm(
                 total=total,
@@ -174,6 +177,8 @@ def _receive(url: str, part: Path, file: File) -> None:
                     bar.update(len(chunk))
                     if total is not None and received > total:
                         raise OSError(f"more than the announced {total} bytes came")
+                    if received > most:
+                        raise OSError(f"more than {_BELIEVED} times the published {file.megabytes:g} MB came")
             if total is not None and received < total:
                 raise OSError(f"broke off after {received} of {total} bytes")
 

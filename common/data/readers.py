@@ -15,8 +15,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
-import pickle
 import re
 import warnings
 from collections import Counter
@@ -29,8 +29,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from common.data import archive, cache
+from common.data import archive, cache, matlab
 from common.data.manifests import MINI_IMAGENET_CLASSES, Manifest
+from common.data.pickles import unpickle as _unpickle
 
 Pixels = NDArray[np.uint8]
 
@@ -75,14 +76,29 @@ class Listing:
     """Pictures come out as 255 - value: drawings with ink = 255."""
     extra: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """ValueError when a path leads out of `base`, or a key has no name: lists come from anywhere."""
+        for path in self.paths:
+            if _leads_out(path):
+                raise ValueError(
+                    f"{self.base}: the lists name the picture {_short(path)}, which is no path below this "
+                    "folder; get them again"
+                )
+        for level, known in enumerate(self.names):
+            if strange := {keys[level] for keys in self.keys} - known.keys():
+                raise ValueError(
+                    f"{self.base}: the lists give a picture the class {_short(strange.pop())}, which they do "
+                    "not name; get them again"
+                )
+
 
 # --- Few large files ----------------------------------------------------------------------------------------
 
 
 def mnist(place: Place, split: str, protocol: str) -> Listing:
-    """Read by torchvision; the packed files are unpacked into its layout first."""
-    from torchvision.datasets import MNIST
-
+    """The layout of torchvision, into which the packed files are unpacked first. Only the files whose MD5 was
+    compared are read: torchvision would prefer what a folder `processed` holds beside them.
+    """
     top, identity = place.folder, ""
     if place.packed:
         files = place.manifest.packed
@@ -101,15 +117,37 @@ def mnist(place: Place, split: str, protocol: str) -> Listing:
     elif not place.embedded:
         for name, md5 in place.manifest.contents.items():
             cache.require(top / name, md5=md5)
-    found = MNIST(top.parent, train=split == "train")
-    labels = found.targets.tolist()
+    part = "train" if split == "train" else "t10k"
+    pictures = _idx(top / f"raw/{part}-images-idx3-ubyte", 3)
+    labels = _idx(top / f"raw/{part}-labels-idx1-ubyte", 1).tolist()
+    if len(pictures) != len(labels) or max(labels, default=0) > 9 or 0 in pictures.shape[1:]:
+        raise ValueError(
+            f"{top / 'raw'}: {part} has pictures {pictures.shape} and {len(labels)} labels up to "
+            f"{max(labels, default=0)}; give as many labels from 0 to 9 as pictures, or get the set again"
+        )
     return Listing(
         keys=tuple((label,) for label in labels),
         names=({digit: str(digit) for digit in range(10)},),
         identity=identity or stamp(top, list(place.manifest.contents)),
         shared=True,
-        pixels=lambda: found.data.numpy()[:, None],
+        pixels=lambda: pictures[:, None],
     )
+
+
+def _idx(file: Path, dimensions: int) -> Pixels:
+    """The uint8 array of an idx file. ValueError when the file is not as long as its header says."""
+    content = np.fromfile(file, np.uint8)
+    end = 4 + 4 * dimensions
+    head = content[:end].tobytes()
+    shape = [int.from_bytes(head[i : i + 4], "big") for i in range(4, end, 4)]
+    kind = bytes([0, 0, 8, dimensions])  # 8: unsigned bytes
+    if head[:4] != kind or len(content) != end + math.prod(shape):
+        raise ValueError(
+            f"{file} is not an idx file of bytes in {dimensions} dimensions: it begins with "
+            f"'{head[:4].hex(' ')}', tells of {' x '.join(map(str, shape))} values and has {len(content)} "
+            "bytes; get it again"
+        )
+    return content[end:].reshape(shape)
 
 
 def cifar10(place: Place, split: str, protocol: str) -> Listing:
@@ -119,11 +157,10 @@ def cifar10(place: Place, split: str, protocol: str) -> Listing:
     if place.packed:
         return _packed_cifar10(place, split)
     files = [f"data_batch_{b}" for b in range(1, 6)] if split == "train" else ["test_batch"]
-    pixels, batches, meta = _cifar(place, split, files, "batches.meta")
-    labels = [label for batch in batches for label in batch["labels"]]
+    pixels, (labels,), (names,) = _cifar(place, split, files, "batches.meta", {"labels": "label_names"})
     return Listing(
         keys=tuple((label,) for label in labels),
-        names=(dict(enumerate(meta["label_names"])),),
+        names=(dict(enumerate(names)),),
         identity=stamp(place.folder, list(place.manifest.contents)),
         shared=True,
         pixels=pixels,
@@ -132,10 +169,11 @@ def cifar10(place: Place, split: str, protocol: str) -> Listing:
 
 
 def cifar100(place: Place, split: str, protocol: str) -> Listing:
-    pixels, (batch,), meta = _cifar(place, split, [split], "meta")
+    levels = {"coarse_labels": "coarse_label_names", "fine_labels": "fine_label_names"}
+    pixels, (coarse, fine), names = _cifar(place, split, [split], "meta", levels)
     return Listing(
-        keys=tuple(zip(batch["coarse_labels"], batch["fine_labels"])),
-        names=(dict(enumerate(meta["coarse_label_names"])), dict(enumerate(meta["fine_label_names"]))),
+        keys=tuple(zip(coarse, fine)),
+        names=tuple(dict(enumerate(level)) for level in names),
         identity=stamp(place.folder, list(place.manifest.contents)),
         shared=True,
         pixels=pixels,
@@ -143,19 +181,40 @@ def cifar100(place: Place, split: str, protocol: str) -> Listing:
 
 
 def _cifar(
-    place: Place, split: str, files: list[str], meta: str
-) -> tuple[Callable[[], Pixels], list[dict[str, Any]], dict[str, Any]]:
-    """(pixels, batches, meta) of the published pickles.
+    place: Place, split: str, files: list[str], meta: str, levels: Mapping[str, str]
+) -> tuple[Callable[[], Pixels], list[list[int]], list[list[str]]]:
+    """(pixels, labels of each level, names of each level) of the published pickles. levels: the list of
+    labels in a batch -> the list of its names in the file `meta`.
 
-    torchvision reads the pictures of the published set, after it has compared the MD5 of every file. What it
-    leaves out (coarse labels, drawings in this layout) is read by an unpickler that can make nothing but
-    lists, strings and arrays.
+    The MD5 of the published files is compared before anything is unpickled. torchvision reads the pictures,
+    after it has compared it as well. What it leaves out (coarse labels, drawings in this layout) is read by
+    common.data.pickles.
     """
-    batches = [_unpickle(place.folder / file) for file in files]
+    if not place.embedded:
+        for name, md5 in place.manifest.contents.items():
+            cache.require(place.folder / name, md5=md5)
+    known = _unpickle(place.folder / meta)
+    names = [_listed(place.folder / meta, known, name, str) for name in levels.values()]
+    labels: list[list[int]] = [[] for _ in levels]
+    drawn = []
+    for file in files:
+        batch = _unpickle(place.folder / file)
+        data = batch.get("data")
+        if not isinstance(data, np.ndarray) or data.ndim != 2 or data.shape[1] != 3072:
+            raise ValueError(f"{place.folder / file} holds no 'data' of N x 3072 bytes; get it again")
+        for label, level, column in zip(levels, names, labels):
+            found = _listed(place.folder / file, batch, label, int)
+            if len(found) != len(data) or not all(0 <= one < len(level) for one in found):
+                raise ValueError(
+                    f"{place.folder / file} has {len(data)} pictures, but {len(found)} {label} or some that "
+                    f"are not from 0 to {len(level) - 1}; get it again"
+                )
+            column += found
+        drawn.append(data)
 
     def pixels() -> Pixels:
         if place.embedded:
-            return np.concatenate([batch["data"] for batch in batches]).reshape(-1, 3, 32, 32)
+            return np.concatenate(drawn).reshape(-1, 3, 32, 32)
         import torchvision
 
         kind = {"cifar10": torchvision.datasets.CIFAR10, "cifar100": torchvision.datasets.CIFAR100}[
@@ -174,38 +233,15 @@ def _cifar(
                 ) from error
         return np.ascontiguousarray(found.data.transpose(0, 3, 1, 2))
 
-    return pixels, batches, _unpickle(place.folder / meta)
+    return pixels, labels, names
 
 
-class _Unpickler(pickle.Unpickler):
-    """Only what a CIFAR file needs: no other name can be called."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("numpy", "dtype"):
-            return lambda kind, align=False, copy=False: np.dtype(kind, align=bool(align), copy=bool(copy))
-        if (module, name) == ("numpy", "ndarray"):
-            return np.ndarray
-        if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name == "_reconstruct":
-            return np.zeros(0).__reduce__()[0]
-        if (module, name) == ("_codecs", "encode"):  # bytes, as Python 3 writes them for Python 2
-            return lambda text, coding: text.encode("latin1")
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-
-
-def _unpickle(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file:
-            return _Unpickler(file, encoding="latin1").load()
-    except (
-        pickle.UnpicklingError,
-        EOFError,
-        ValueError,
-        IndexError,
-        KeyError,
-        AttributeError,
-        TypeError,
-    ) as error:
-        raise ValueError(f"{path} is not a CIFAR batch: {error}; get it again") from error
+def _listed(file: Path, found: Mapping[str, Any], name: str, kind: type) -> list[Any]:
+    """found[name]: a list of `kind`."""
+    values = found.get(name)
+    if not isinstance(values, list) or not all(type(value) is kind for value in values):
+        raise ValueError(f"{file} holds no list '{name}' of {kind.__name__} alone; get it again")
+    return values
 
 
 def _packed_cifar10(place: Place, split: str) -> Listing:
@@ -216,6 +252,7 @@ def _packed_cifar10(place: Place, split: str) -> Listing:
     labels_file, *blocks_files, rest = files.values()
     used = [labels_file, rest] if split == "test" else [labels_file, *blocks_files]
     identity = cache.key("cifar10", split, [file.sha256 for file in used])
+    cache.require(place.folder / labels_file.name, sha256=labels_file.sha256)
     with np.load(place.folder / labels_file.name) as z:
         names = [str(name) for name in z["class_names"]]
         labels = z["train_labels" if split == "train" else "test_labels_first1000"].astype(int).tolist()
@@ -294,10 +331,12 @@ def cub(place: Place, split: str, protocol: str) -> Listing:
     """
     top = place.folder
     pictures = {row[0]: row[1] for row in _table(top / "images.txt", 2)}
-    species = {int(row[0]): row[1] for row in _table(top / "classes.txt", 2)}
-    label = {row[0]: int(row[1]) for row in _table(top / "image_class_labels.txt", 2)}
+    species = {_whole(top / "classes.txt", row[0]): row[1] for row in _table(top / "classes.txt", 2)}
+    file = top / "image_class_labels.txt"
+    label = {number: _whole(file, row[0]) for number, row in _by_number(file, 2, pictures).items()}
     if protocol == "classification":
-        in_train = {row[0]: row[1] == "1" for row in _table(top / "train_test_split.txt", 2)}
+        rows = _by_number(top / "train_test_split.txt", 2, pictures)
+        in_train = {number: row[0] == "1" for number, row in rows.items()}
     else:
         in_train = {number: label[number] <= 100 for number in pictures}
     if protocol == "fewshot":
@@ -305,7 +344,7 @@ def cub(place: Place, split: str, protocol: str) -> Listing:
         parts = {part: {name for _, name in _split(top, part)} for part in ("train", "val", "test")}
         if unknown := sorted(parts[split] - number_of.keys()):
             raise ValueError(
-                f"{top / 'split'}/{split}.csv names class {unknown[0]!r}, which classes.txt has not"
+                f"{top / 'split'}/{split}.csv names class {_short(unknown[0])}, which classes.txt has not"
             )
         _disjoint(top, parts)
         own = {number_of[name] for name in parts[split]}
@@ -313,11 +352,10 @@ def cub(place: Place, split: str, protocol: str) -> Listing:
     else:
         chosen = [number for number in pictures if in_train[number] == (split == "train")]
     boxes = None
-    if (top / "bounding_boxes.txt").exists():
-        box = {
-            row[0]: [int(float(value)) for value in row[1:5]] for row in _table(top / "bounding_boxes.txt", 5)
-        }
-        boxes = np.array([box[number] for number in chosen], dtype=np.int64).reshape(-1, 4)
+    if (file := top / "bounding_boxes.txt").exists():
+        box = _by_number(file, 5, pictures)
+        boxes = np.array([[_whole(file, value) for value in box[number]] for number in chosen], np.int64)
+        boxes = boxes.reshape(-1, 4)
     return Listing(
         keys=tuple((label[number],) for number in chosen),
         names=(species,),
@@ -332,8 +370,9 @@ def cub_100(place: Place, split: str, protocol: str) -> Listing:
     """The columns of images.csv: retrieval_split, fewshot_split or cub_is_train."""
     (file,) = place.manifest.packed
     top = cache.unpacked(place.folder / file.name, file.sha256) / "CUB_100"
-    with (top / "images.csv").open(newline="") as lines:
-        rows = list(csv.DictReader(lines))
+    table = top / "images.csv"
+    columns = ("path", "order", "family", "cub_class_id", "class_name", "retrieval_split", "fewshot_split")
+    rows = _records(table, (*columns, "cub_is_train"))
     column, value = {
         "retrieval": ("retrieval_split", split),
         "fewshot": ("fewshot_split", split),
@@ -341,11 +380,11 @@ def cub_100(place: Place, split: str, protocol: str) -> Listing:
     }[protocol]
     chosen = [row for row in rows if row[column] == value]
     return Listing(
-        keys=tuple((row["order"], row["family"], int(row["cub_class_id"])) for row in chosen),
+        keys=tuple((row["order"], row["family"], _whole(table, row["cub_class_id"])) for row in chosen),
         names=(
             {row["order"]: row["order"] for row in rows},
             {row["family"]: row["family"] for row in rows},
-            {int(row["cub_class_id"]): row["class_name"] for row in rows},
+            {_whole(table, row["cub_class_id"]): row["class_name"] for row in rows},
         ),
         shared=protocol == "classification",
         identity=file.sha256,
@@ -364,7 +403,7 @@ def mini_imagenet(place: Place, split: str, protocol: str) -> Listing:
         if wrong:
             raise ValueError(
                 f"{place.folder / 'split' / split}.csv is not the list of Ravi and Larochelle: class "
-                f"{min(wrong)} is {'in it' if min(wrong) in found else 'missing'}; get their lists"
+                f"{min(wrong):.80} is {'in it' if min(wrong) in found else 'missing'}; get their lists"
             )
     return Listing(
         keys=tuple((label,) for _, label in rows),
@@ -376,37 +415,39 @@ def mini_imagenet(place: Place, split: str, protocol: str) -> Listing:
 
 def cars(place: Place, split: str, protocol: str) -> Listing:
     """Classes 1 .. 98 are train, 99 .. 196 are test. Boxes as MATLAB counts: from 1, both corners inside."""
-    from scipy.io import loadmat
-
     file = place.folder / "cars_annos.mat"
+    found = matlab.read(file)
     try:
-        found = loadmat(file, squeeze_me=True)
-        rows = np.atleast_1d(found["annotations"])
-        numbers = rows["class"].astype(int)
-        x1, y1, x2, y2 = (rows[f"bbox_{corner}"].astype(np.int64) for corner in ("x1", "y1", "x2", "y2"))
+        rows = found["annotations"]
+        corners = ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2")
+        numbers = np.array([_whole(file, *row["class"]) for row in rows], np.int64)
+        x1, y1, x2, y2 = (np.array([_whole(file, *row[c]) for row in rows], np.int64) for c in corners)
         models = {i + 1: str(name) for i, name in enumerate(found["class_names"])}
-    except (ValueError, KeyError, TypeError, IndexError, NotImplementedError) as error:
+        paths = [str(row["relative_im_path"]) for row in rows]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
-            f"{file} is not CARS196's list of boxes and classes: {error!r}; get it again"
+            f"{file} is not CARS196's list of boxes and classes: {_reason(error)}; get it again"
         ) from error
     chosen = (numbers <= 98) == (split == "train")
     return Listing(
         keys=tuple((number,) for number in numbers[chosen].tolist()),
         names=(models,),
         base=place.folder,
-        paths=tuple(str(path) for path in rows["relative_im_path"][chosen]),
+        paths=tuple(path for path, own in zip(paths, chosen) if own),
         boxes=np.stack([x1 - 1, y1 - 1, x2 - x1 + 1, y2 - y1 + 1], 1)[chosen],
     )
 
 
 def sop(place: Place, split: str, protocol: str) -> Listing:
     """Columns of Ebay_train.txt and Ebay_test.txt: image_id class_id super_class_id path; one header line."""
-    rows = _table(place.folder / f"Ebay_{split}.txt", 4, header=1)
+    file = place.folder / f"Ebay_{split}.txt"
+    rows = _table(file, 4, header=1)
+    keys = tuple((_whole(file, row[2]), _whole(file, row[1])) for row in rows)
     return Listing(
-        keys=tuple((int(row[2]), int(row[1])) for row in rows),
+        keys=keys,
         names=(
-            {int(row[2]): row[3].split("/")[0].removesuffix("_final") for row in rows},
-            {int(row[1]): row[1] for row in rows},
+            {category: row[3].split("/")[0].removesuffix("_final") for (category, _), row in zip(keys, rows)},
+            {product: row[1] for (_, product), row in zip(keys, rows)},
         ),
         base=place.folder,
         paths=tuple(row[3] for row in rows),
@@ -564,7 +605,7 @@ def _variation(path: str, file: Path) -> tuple[str, tuple[str, str], tuple[str, 
     number = re.match(r"(\d+)_", parts[-1])
     if len(parts) < 4 or number is None:
         raise ValueError(
-            f"{file}: {path} is not .../CATEGORY/PRODUCT/VV_V_view.jpg as In-shop's pictures are; "
+            f"{file}: {path[:200]} is not .../CATEGORY/PRODUCT/VV_V_view.jpg as In-shop's pictures are; "
             "get it again"
         )
     return parts[-3], (parts[-3], parts[-2]), (parts[-3], parts[-2], number[1])
@@ -608,15 +649,16 @@ def inaturalist(place: Place, split: str, protocol: str) -> Listing:
     parts = {}
     for part, file in (("train", "train2017.json"), ("test", "val2017.json")):
         try:
-            images = json.loads((place.folder / file).read_text(encoding="utf-8"))["images"]
+            images = json.loads(_text(place.folder / file))["images"]
             parts[part] = [tuple(image["file_name"].split("/")[-3:]) for image in images]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(
-                f"{place.folder / file} is not iNaturalist's list: {error!r}; get it again"
+                f"{place.folder / file} is not iNaturalist's list: {_reason(error)}; get it again"
             ) from error
         if wrong := [names for names in parts[part] if len(names) != 3]:
             raise ValueError(
-                f"{place.folder / file}: {'/'.join(wrong[0])} is not GROUP/SPECIES/picture; get it again"
+                f"{place.folder / file}: {_short('/'.join(wrong[0]))} is not GROUP/SPECIES/picture; get it "
+                "again"
             )
     every = {names[:2] for part in parts.values() for names in part}
     return Listing(
@@ -638,7 +680,10 @@ def imagenet(place: Place, split: str, protocol: str) -> Listing:
 
     file = place.folder / "wordnet.is_a.txt"
     classes = _folders(place.folder / "train")
-    above = superclasses([(parent, child) for parent, child in _table(file, 2)], classes)
+    try:
+        above = superclasses([(parent, child) for parent, child in _table(file, 2)], classes)
+    except ValueError as error:
+        raise ValueError(f"{place.folder}: {error}") from error
     part = place.folder / ("train" if split == "train" else "val")
     samples = ImageFolder(str(part)).samples
     found = [(Path(path).parent.name, Path(path).name) for path, _ in samples]
@@ -669,7 +714,7 @@ def superclasses(is_a: Sequence[tuple[str, str]], classes: Sequence[str], least:
 
     def climb(node: str, path: tuple[str, ...]) -> None:
         if node in path:
-            raise ValueError(f"wordnet.is_a.txt says that {node} is above itself; get it again")
+            raise ValueError(f"wordnet.is_a.txt says that {_short(node)} is above itself; get it again")
         if node not in above:
             own = parents.get(node, set())
             for parent in own:
@@ -679,7 +724,12 @@ def superclasses(is_a: Sequence[tuple[str, str]], classes: Sequence[str], least:
 
     covered: Counter[str] = Counter()
     for name in classes:
-        climb(name, ())
+        try:
+            climb(name, ())
+        except RecursionError as error:
+            raise ValueError(
+                f"wordnet.is_a.txt puts {_short(name)} below a chain that is too long to follow; get it again"
+            ) from error
         covered.update(above[name])
     return {
         name: min(
@@ -715,21 +765,86 @@ READERS: dict[str, Callable[[Place, str, str], Listing]] = {
 # --- Files and folders --------------------------------------------------------------------------------------
 
 
+def _text(file: Path) -> str:
+    """A list as text. ValueError when it is not UTF-8."""
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file} is no text in UTF-8 (byte {error.start}); get it again") from error
+
+
 def _table(file: Path, columns: int, *, header: int = 0) -> list[list[str]]:
     """Rows of a list of words divided by blanks; the last column takes the rest of the line where names hold
     blanks.
     """
     rows = []
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(_text(file).splitlines(), 1):
         if number <= header or not line.strip():
             continue
         row = line.split(maxsplit=columns - 1)
         if len(row) != columns:
             raise ValueError(
-                f"{file}, line {number}: {line!r} has {len(row)} columns, expected {columns}; get it again"
+                f"{file}, line {number}: {_short(line)} has {len(row)} columns, expected {columns}; get it "
+                "again"
             )
         rows.append([*row[:-1], row[-1].strip()])
     return rows
+
+
+def _by_number(file: Path, columns: int, pictures: Mapping[str, str]) -> dict[str, list[str]]:
+    """The other columns of a list whose first is the number of a picture, of which each has a line."""
+    rows = {row[0]: [*row[1:-1], *row[-1].split()] for row in _table(file, columns)}
+    for number in pictures:
+        if len(rows.get(number, ())) != columns - 1:
+            raise ValueError(
+                f"{file} has no line of {columns} columns for picture {_short(number)} of images.txt; get it "
+                "again"
+            )
+    return rows
+
+
+def _records(file: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """Rows of a CSV file that has these columns among others."""
+    try:
+        rows = list(csv.DictReader(io.StringIO(_text(file), newline="")))
+    except csv.Error as error:
+        raise ValueError(f"{file} cannot be read as CSV: {error}; get it again") from error
+    for number, row in enumerate(rows, 2):
+        if missing := [name for name in columns if row.get(name) is None]:
+            raise ValueError(f"{file}, row {number}: no column {missing[0]}; get it again")
+    return rows
+
+
+def _whole(file: Path, text: str | float) -> int:
+    """A number of a list, cut to an integer."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not abs(value) < 1e9:
+        raise ValueError(f"{file}: {_short(text)} is no number below 1e9; get it again")
+    return int(value)
+
+
+def _leads_out(path: str) -> bool:
+    """Whether a path of a list is absolute, climbs out of its folder, or cannot be the name of a file."""
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        return True
+    parts = path.split("/")
+    return not path or not parts[0] or ".." in parts or "\0" in path or len(path) > 1000
+
+
+def _short(value: object) -> str:
+    """A value of a file for a message: quoted, on one line, and no longer than 80 characters."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _reason(error: Exception) -> str:
+    """What a library says is wrong with a file, on one short line."""
+    return " ".join((str(error) or type(error).__name__).split())[:200]
 
 
 class ListMissing(FileNotFoundError):
@@ -744,10 +859,10 @@ def _split(top: Path, split: str) -> list[tuple[str, str]]:
             f"{file} is missing; protocol 'fewshot' needs the lists train.csv, val.csv and test.csv"
         )
     rows = []
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines()[1:], 2):
+    for number, line in enumerate(_text(file).splitlines()[1:], 2):
         name, comma, rest = line.partition(",")
         if not comma or not name.strip() or not rest.split(",")[0].strip():
-            raise ValueError(f"{file}, line {number}: {line[:80]!r} is not filename,label; get it again")
+            raise ValueError(f"{file}, line {number}: {_short(line)} is not filename,label; get it again")
         rows.append((name.strip(), rest.split(",")[0].strip()))
     return rows
 
@@ -757,7 +872,7 @@ def _disjoint(top: Path, parts: Mapping[str, set[str]]) -> None:
     for a, b in (("train", "val"), ("train", "test"), ("val", "test")):
         if both := sorted(parts[a] & parts[b]):
             raise ValueError(
-                f"{top / 'split'}: class {both[0]!r} is in {a}.csv and in {b}.csv; get the lists again"
+                f"{top / 'split'}: class {_short(both[0])} is in {a}.csv and in {b}.csv; get the lists again"
             )
 
 
@@ -781,6 +896,11 @@ def _pictures(path: Path) -> list[str]:
 
 def _leaves(top: Path, name: str) -> list[tuple[str, list[str]]]:
     """(path below top, pictures) of every folder that holds pictures; a folder without any is an error."""
+    if name.count("/") > 7:  # a link to a folder above has no end
+        raise ValueError(
+            f"class folder {top / name} is nested more than 8 deep; at most 3 levels can be read, and no "
+            "link may lead back"
+        )
     below = [leaf for child in _folders(top / name) for leaf in _leaves(top, f"{name}/{child}".lstrip("/"))]
     own = _pictures(top / name)
     if own and below:
@@ -804,6 +924,11 @@ def stamp(base: Path, names: Sequence[str]) -> str:
         except FileNotFoundError as error:
             raise FileNotFoundError(
                 f"{base / name} is missing, though the lists of the data set name it"
+            ) from error
+        except OSError as error:
+            raise OSError(
+                f"{base}: the picture {_short(name)} that the lists name cannot be read: {error.strerror}; "
+                "get them again"
             ) from error
         facts.append((name, status.st_size, status.st_mtime_ns))
     return cache.key(str(base.resolve()), facts)

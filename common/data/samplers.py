@@ -7,12 +7,14 @@ over the ranks does not depend on how many there are.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from common.arguments import described, whole_number, whole_numbers
 from common.data.counter import generator
 
 _CLASSES, _EPISODES, _ROWS = range(3)  # purposes of a generator; never renumber
@@ -45,9 +47,8 @@ class PKSampler:
         images with replacement (a picture that stands twice in a batch is augmented twice alike), 'drop'
         leaves it out. ValueError: fewer than p classes, or p not divisible by ranks.
         """
-        _check_ranks(rank, ranks)
-        if p < 1 or k < 1 or (steps is not None and steps < 1):
-            raise ValueError(f"p = {p}, k = {k}, steps = {steps}: give whole numbers of at least 1")
+        _check_ranks(seed, rank, ranks)
+        whole_numbers(p=p, k=k, **({} if steps is None else {"steps": steps}))
         if p % ranks:
             raise ValueError(
                 f"p = {p} classes cannot be split over {ranks} ranks; choose a multiple of {ranks}"
@@ -138,14 +139,11 @@ class EpisodeSampler:
         ValueError: more way than classes, a class of fewer than shot + query images, episodes not divisible
         by ranks.
         """
-        _check_ranks(rank, ranks)
-        if min(way, shot, query, episodes) < 1:
-            raise ValueError(
-                f"way = {way}, shot = {shot}, query = {query}, episodes = {episodes}: give at least 1 each"
-            )
+        _check_ranks(seed, rank, ranks)
+        whole_numbers(way=way, shot=shot, query=query, episodes=episodes)
         if episodes % ranks:
             raise ValueError(
-                f"{episodes} episodes cannot be split over {ranks} ranks; choose a multiple of {ranks}"
+                f"episodes: {episodes} episodes cannot be split over {ranks} ranks; choose a multiple of it"
             )
         ids, self.members = _by_class(labels)
         if way > len(ids):
@@ -192,9 +190,8 @@ class ShuffleSampler:
         divide is filled up with the first rows of the epoch, as torch's DistributedSampler does; one rank
         repeats nothing.
         """
-        _check_ranks(rank, ranks)
-        if n < 1 or batch < 1:
-            raise ValueError(f"n = {n}, batch = {batch}: give at least 1 each")
+        _check_ranks(seed, rank, ranks)
+        whole_numbers(n=n, batch=batch)
         if batch % ranks:
             raise ValueError(
                 f"batch = {batch} cannot be split over {ranks} ranks; choose a multiple of {ranks}"
@@ -253,15 +250,18 @@ class _Deck:
 
 def _by_class(labels: Tensor) -> tuple[list[int], list[list[int]]]:
     """Class ids in rising order, and the rows of each, by one stable sort."""
+    if not isinstance(labels, Tensor):
+        raise TypeError(f"labels is {described(labels)}; give an int64 tensor [N], such as dataset.label")
     if labels.ndim != 1 or labels.dtype != torch.int64:
         raise TypeError(
-            f"labels must be int64 [N], got {labels.dtype} {tuple(labels.shape)}; pass dataset.label"
+            f"labels is {labels.dtype} {tuple(labels.shape)}; give an int64 tensor [N], such as dataset.label"
         )
     order = torch.argsort(labels, stable=True)
     ids, counts = labels.unique(return_counts=True)
     return ids.tolist(), [rows.tolist() for rows in order.split(counts.tolist())]
 
 
-def _check_ranks(rank: int, ranks: int) -> None:
-    if not 0 <= rank < ranks:
-        raise ValueError(f"rank = {rank} of ranks = {ranks}: rank counts from 0 to ranks - 1")
+def _check_ranks(seed: int, rank: int, ranks: int) -> None:
+    whole_number("seed", seed, least=0)
+    if not 0 <= whole_number("rank", rank, least=-math.inf) < whole_number("ranks", ranks):
+        raise ValueError(f"rank = {rank} of ranks = {ranks}: give a rank from 0 to ranks - 1")

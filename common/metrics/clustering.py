@@ -20,7 +20,7 @@ def nmi(labels: Tensor, clusters: Tensor) -> float:
     require_labels("clusters", clusters, len(labels), labels)
     n = len(labels)
     if n == 0:
-        raise ValueError("labels is empty; nmi needs at least one row")
+        raise ValueError("labels is empty, shape (0,); give at least one row")
     _, u = labels.cpu().unique(return_inverse=True)
     _, v = clusters.cpu().unique(return_inverse=True)
     p_u, p_v = u.bincount().double() / n, v.bincount().double() / n

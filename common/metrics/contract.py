@@ -6,13 +6,13 @@ must stop the evaluation, since a comparison with NaN is False and would read as
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor
+
+from common.arguments import described, whole_number
 
 
 def require_embeddings(name: str, rows: Tensor, like: Tensor | None = None) -> None:
@@ -22,9 +22,7 @@ def require_embeddings(name: str, rows: Tensor, like: Tensor | None = None) -> N
     argument.
     """
     if not isinstance(rows, Tensor):
-        raise TypeError(
-            f"{name} is a {type(rows).__name__}; give a float32 or float64 tensor of shape (N, D)"
-        )
+        raise TypeError(f"{name} is {described(rows)}; give a float32 or float64 tensor of shape (N, D)")
     if rows.dtype not in (torch.float32, torch.float64):
         raise TypeError(f"{name} is {rows.dtype}; convert it to torch.float32 or torch.float64")
     if rows.ndim != 2 or 0 in rows.shape:
@@ -50,7 +48,7 @@ def require_embeddings(name: str, rows: Tensor, like: Tensor | None = None) -> N
 def require_labels(name: str, labels: Tensor, rows: int | None = None, like: Tensor | None = None) -> None:
     """`labels` is a one-dimensional int64 tensor; with `rows`, of that length; with `like`, on its device."""
     if not isinstance(labels, Tensor):
-        raise TypeError(f"{name} is a {type(labels).__name__}; give an int64 tensor, one label per row")
+        raise TypeError(f"{name} is {described(labels)}; give an int64 tensor, one label per row")
     if labels.dtype != torch.int64:
         raise TypeError(f"{name} is {labels.dtype}; convert it to torch.int64")
     if labels.ndim != 1:
@@ -61,19 +59,6 @@ def require_labels(name: str, labels: Tensor, rows: int | None = None, like: Ten
         raise ValueError(f"{name} is on {labels.device} but the rows are on {like.device}; move one of them")
 
 
-def whole_number(name: str, value: Any, least: int = 1) -> int:
-    """`value` as an int of at least `least`, else ValueError; a bool, fraction or string raises TypeError."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = None
-    if number is None or isinstance(value, bool):
-        raise TypeError(f"{name} is {value!r}; give a whole number")
-    if number < least:
-        raise ValueError(f"{name} is {number}; give a whole number of at least {least}")
-    return number
-
-
 def require_ks(ks: Iterable[int], gallery: int) -> tuple[int, ...]:
     """The K's as ints, in order; each 1 .. `gallery`, the number of rows that a query is compared with."""
     if isinstance(ks, str | bytes) or not isinstance(ks, Iterable):
@@ -81,6 +66,8 @@ def require_ks(ks: Iterable[int], gallery: int) -> tuple[int, ...]:
     numbers = tuple(whole_number("K", k) for k in ks)
     if not numbers:
         raise ValueError("ks is empty; give at least one K")
+    if gallery < 1:
+        raise ValueError("query has 1 row, and no other row to find; give at least 2, or a gallery")
     if max(numbers) > gallery:
         raise ValueError(
             f"K = {max(numbers)} but a query is compared with {gallery} rows; give a K of at most {gallery}"

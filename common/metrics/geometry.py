@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from common import distributed
-from common.metrics.contract import full_precision, in_double, require_embeddings, whole_number
+from common.arguments import described, whole_number
+from common.metrics.contract import full_precision, in_double, require_embeddings
 
 SIDE = 16  # rows of a tile
 CHUNK, CHUNK_GPU = 2048, 65536  # pairs (tile, j) at a time: 2 MB of minima in float32 stay in a core's cache
@@ -40,7 +41,8 @@ def gromov_delta(
     Raises ValueError for input that is not as above, TypeError for other types and dtypes.
     """
     if (points is None) == (distances is None):
-        raise ValueError("give either points or distances to gromov_delta, not both and not neither")
+        both = "None" if points is None else "given"
+        raise ValueError(f"points and distances are both {both}; give either points or distances")
     if points is not None:
         require_embeddings("points", points)
         with full_precision(points.device):
@@ -120,9 +122,7 @@ def _euclidean(points: Tensor) -> Tensor:
 
 def _require_distances(d: Tensor) -> None:
     if not isinstance(d, Tensor):
-        raise TypeError(
-            f"distances is a {type(d).__name__}; give a float32 or float64 tensor of shape (n, n)"
-        )
+        raise TypeError(f"distances is {described(d)}; give a float32 or float64 tensor of shape (n, n)")
     if d.ndim != 2 or d.shape[0] != d.shape[1]:
         raise ValueError(f"distances has shape {tuple(d.shape)}; give a square matrix (n, n)")
     require_embeddings("distances", d)

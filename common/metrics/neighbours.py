@@ -19,12 +19,12 @@ import torch
 from torch import Tensor
 
 from common import distributed
+from common.arguments import whole_number
 from common.metrics.contract import (
     full_precision,
     in_double,
     require_embeddings,
     require_labels,
-    whole_number,
 )
 
 GROUP = 8

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from common import distributed
+from common.arguments import whole_number
 from common.metrics.contract import (
     full_precision,
     in_double,
@@ -24,7 +25,6 @@ from common.metrics.contract import (
     require_ks,
     require_labels,
     require_pair,
-    whole_number,
 )
 from common.metrics.counting import hits
 
@@ -149,7 +149,7 @@ def reid_scores(
         require_labels(f"{side}_cams", cams, len(rows), rows)
         if int(ids.min()) < -1:
             raise ValueError(
-                f"{side}_ids holds {int(ids.min())}; ids are -1 (junk), 0 (distractor) or a person from 1 on"
+                f"{side}_ids holds {int(ids.min())}; give -1 (junk), 0 (distractor) or a person from 1 on"
             )
     ks = require_ks(ks, len(gallery))
     precisions, found, kept = 0.0, dict.fromkeys(ks, 0), 0

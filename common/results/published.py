@@ -10,14 +10,13 @@ verified       yes: read in the source; no: remembered, or not seen
 
 from __future__ import annotations
 
-import csv
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from common.results.rows import only, paper_name
+from common.results.rows import csv_lines, only, paper_name
 
 COLUMNS: tuple[str, ...] = (
     "target", "paper_version", "kind", "table", "row", "dataset", "setting", "metric", "value", "ci", "unit",
@@ -25,6 +24,9 @@ COLUMNS: tuple[str, ...] = (
 )  # fmt: skip
 KINDS = ("paper", "authors-code", "peer", "computed")
 """Only 'paper' ever stands in a paper's column; 'authors-code' has one of its own; the others have none."""
+
+LONGEST = 400
+"""Characters of a cell."""
 
 QUERIES = {("cub", "test"): 5924, ("cars", "test"): 8131, ("sop", "test"): 60502, ("inshop", "query"): 14218}
 """Test queries per (data set, split), for the standard error of a recall. Sources: meta files of naver/cgd
@@ -53,30 +55,27 @@ def load_published(paper: str, root: Path = Path("results")) -> pd.DataFrame:
     if not path.exists():
         raise FileNotFoundError(f"no published numbers at {path}; give it a first line {','.join(COLUMNS)}")
     lines, rows_of, seen = [], {}, {}
-    with open(path, newline="", encoding="utf-8") as file:
-        reader = csv.reader(file)
-        if next(reader, None) != list(COLUMNS):
-            raise ValueError(f"{path}, line 1: the columns must be {','.join(COLUMNS)}")
-        for values in reader:
-            where = f"{path}, line {reader.line_num}"
-            if len(values) != len(COLUMNS):
-                raise ValueError(
-                    f"{where}: {len(values)} cells, not {len(COLUMNS)}; quote cells that hold a comma"
-                )
-            cells = dict(zip(COLUMNS, values))
-            _check(where, cells)
-            name = rows_of.setdefault(cells["target"], (cells["table"], cells["row"]))
-            if name != (cells["table"], cells["row"]):
-                raise ValueError(
-                    f"{where}: target {cells['target']} already names {name}; one target, one row"
-                )
-            key = tuple(cells[c] for c in ("target", "kind", "dataset", "setting", "metric"))
-            if key in seen:
-                raise ValueError(
-                    f"{where}: the same cell as line {seen[key]}; keep one, or tell them apart by setting"
-                )
-            seen[key] = reader.line_num
-            lines.append(cells)
+    rows = csv_lines(path)
+    if next(rows, (1, None))[1] != list(COLUMNS):
+        raise ValueError(f"{path}, line 1: the columns must be {','.join(COLUMNS)}")
+    for number, values in rows:
+        where = f"{path}, line {number}"
+        if len(values) != len(COLUMNS):
+            raise ValueError(
+                f"{where}: {len(values)} cells, not {len(COLUMNS)}; quote cells that hold a comma"
+            )
+        cells = dict(zip(COLUMNS, values))
+        _check(where, cells)
+        name = rows_of.setdefault(cells["target"], (cells["table"], cells["row"]))
+        if name != (cells["table"], cells["row"]):
+            raise ValueError(f"{where}: target {cells['target']} already names {name}; one target, one row")
+        key = tuple(cells[c] for c in ("target", "kind", "dataset", "setting", "metric"))
+        if key in seen:
+            raise ValueError(
+                f"{where}: the same cell as line {seen[key]}; keep one, or tell them apart by setting"
+            )
+        seen[key] = number
+        lines.append(cells)
     frame = pd.DataFrame(lines, columns=list(COLUMNS), dtype=object)
     frame["value"] = [float(text or "nan") for text in frame["value"]]
     frame["value"] = frame["value"].astype("float64")
@@ -106,6 +105,12 @@ def find(published: pd.DataFrame, target: str, dataset: str, metric: str, kind: 
 
 
 def _check(where: str, cells: dict[str, str]) -> None:
+    for name, text in cells.items():
+        if not text.isprintable() or len(text) > LONGEST:
+            raise ValueError(
+                f"{where}: {name} begins {text[:40]!r}; write one line of at most {LONGEST} printable "
+                "characters"
+            )
     if not re.fullmatch(r"[a-z0-9-]+/[a-z0-9-]+", cells["target"]):
         raise ValueError(f"{where}: target {cells['target']!r}; give table/row in a-z, 0-9 and -")
     if cells["kind"] not in KINDS:
@@ -123,7 +128,7 @@ def _check(where: str, cells: dict[str, str]) -> None:
         if cells["verified"] == "yes":
             raise ValueError(f"{where}: verified is yes but there is no value; type it in, or say no")
         return
-    if not re.fullmatch(r"-?\d+(\.\d+)?", cells["value"]):
+    if not re.fullmatch(r"-?[0-9]{1,15}(\.[0-9]{1,15})?", cells["value"]):
         raise ValueError(f"{where}: value {cells['value']!r} is no plain number; words belong into setting")
     if cells["unit"] == "share" and not 0 <= float(cells["value"]) <= 1:
         raise ValueError(f"{where}: value {cells['value']} is no share in [0, 1]; 76.81 % is 0.7681")

@@ -237,24 +237,46 @@ def _read(path: Path) -> Iterator[dict[str, str]]:
         f"rows are never edited by hand: restore the file (git checkout -- {path}), or delete that line and "
         "measure again"
     )
+    lines = csv_lines(path)
+    if next(lines, (1, None))[1] != list(COLUMNS):
+        raise ValueError(
+            f"{path}, line 1: the columns are not those of results/runs; restore the file from git"
+        )
+    for number, values in lines:
+        if len(values) != len(COLUMNS):
+            raise ValueError(f"{path}, line {number}: {len(values)} cells, not {len(COLUMNS)}; {cure}")
+        cells = dict(zip(COLUMNS, values))
+        if cells["sha256"] != row_hash(cells):
+            raise ValueError(f"{path}, line {number}: the cells do not match their sha256; {cure}")
+        again = _written_anew(cells)
+        if again != cells:
+            name = next(name for name in COLUMNS if again.get(name) != cells[name])
+            raise ValueError(f"{path}, line {number}: {name} is not as `append` writes it; {cure}")
+        yield cells
+
+
+def _written_anew(cells: Mapping[str, str]) -> dict[str, str]:
+    """The cells of a row as `append` would write them; none when it would refuse them."""
+    try:
+        row = {name: cells[name] for name in COLUMNS[:-1]} | {"overrides": json.loads(cells["overrides"])}
+        return _text({**row, "interval": cells["interval"] or None}, 1)
+    except (ValueError, TypeError, RecursionError):
+        return {}
+
+
+def csv_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """(number of its last line, cells) of every row. ValueError naming file and line when the file is no CSV
+    in UTF-8.
+    """
     with open(path, newline="", encoding="utf-8") as file:
-        reader = csv.reader(file)
-        header = next(reader, None)
-        if header != list(COLUMNS):
+        reader = csv.reader(file, strict=True)
+        try:
+            for values in reader:
+                yield reader.line_num, values
+        except (csv.Error, UnicodeDecodeError) as error:
             raise ValueError(
-                f"{path}, line 1: the columns are not those of results/runs; restore the file from git"
-            )
-        for values in reader:
-            if len(values) != len(COLUMNS):
-                raise ValueError(
-                    f"{path}, line {reader.line_num}: {len(values)} cells, not {len(COLUMNS)}; {cure}"
-                )
-            cells = dict(zip(COLUMNS, values))
-            if cells["sha256"] != row_hash(cells):
-                raise ValueError(
-                    f"{path}, line {reader.line_num}: the cells do not match their sha256; {cure}"
-                )
-            yield cells
+                f"{path}, after line {reader.line_num}: this is no CSV in UTF-8 ({error}); restore the file"
+            ) from error
 
 
 def _replace(path: Path, fresh: list[dict[str, str]]) -> None:

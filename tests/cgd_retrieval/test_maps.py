@@ -288,7 +288,11 @@ def test_the_overlay_is_warm_where_a_place_is_for_and_cold_where_it_is_against()
 
 def test_the_command_draws_a_checkpoint(tmp_path, monkeypatch, capsys):
     cfg = replace(PRESETS["smoke"][1], config="SM", size=16)
-    facts = {"paper": "cgd_retrieval", "preset": "smoke", "config": asdict(cfg), "epoch": 1}
+    facts = {
+        "paper": "cgd_retrieval", "preset": "smoke", "overrides": {}, "config": asdict(cfg), "code": "",
+        "commit": "", "epoch": 1, "finished": True, "seconds": 0.0, "peak_memory_mb": 0.0, "device": "",
+        "rng": {"cpu": torch.get_rng_state()[None]},
+    }  # fmt: skip
     torch.manual_seed(0)
     torch.save({**facts, "state": {"model": build(cfg, 6).state_dict()}}, tmp_path / "last.pt")
     monkeypatch.setattr(

@@ -56,8 +56,6 @@ from common.run import Run
 import torch
 def main(argv):
     preset, cfg = config.parse(PRESETS, argv)
-    if cfg.lr < 0:
-        raise ValueError("lr is below 0; give a positive one")
     run = Run("toy", preset, cfg, config.overrides(PRESETS, preset, cfg), argv)
     layer = torch.nn.Linear(1, 1)
     run.resume(model=layer)
@@ -165,7 +163,7 @@ def test_a_failed_run_does_not_stop_the_others_and_is_told_last(place):
     status, _, err = drive(place, "--table", "broken", "--seeds", "3")
     assert status == 2
     assert "1 of 2 runs failed" in err
-    assert "lr is below 0; give a positive one" in err
+    assert "--lr -1.0: give a number above 0" in err
     assert "a-s3" in folders(place)
 
 
