@@ -143,7 +143,8 @@ class EpisodeSampler:
         whole_numbers(way=way, shot=shot, query=query, episodes=episodes)
         if episodes % ranks:
             raise ValueError(
-                f"episodes: {episodes} episodes cannot be split over {ranks} ranks; choose a multiple of it"
+                f"episodes: {episodes} episodes cannot be split over {ranks} ranks; "
+                f"choose a multiple of {ranks}"
             )
         ids, self.members = _by_class(labels)
         if way > len(ids):
