@@ -267,8 +267,8 @@ def held_out(labels: Tensor, level: int, share: float = 0.2, seed: int = 0) -> T
 def activity(checkpoint: dict[str, Any]) -> dict[str, Figure]:
     """Shares of training steps and of terms in which the constraint was active; none if it was not
     watched."""
-    watched = checkpoint["state"]["watched"]
-    steps = int(watched["watched"])
+    watched = config.stored_part(checkpoint["state"], "watched")
+    steps = int(watched.get("watched", 0))
     if not steps:
         return {}
     return {

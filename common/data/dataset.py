@@ -141,6 +141,10 @@ def with_quarter_turns(dataset: Dataset) -> Dataset:
     )
 
 
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
+"""Of pictures, whatever their names end in; none that Pillow hands to another program."""
+
+
 def decode(
     path: Path, size: int, *, box: tuple[int, int, int, int] | None = None, channels: int = 3
 ) -> Tensor:
@@ -151,7 +155,7 @@ def decode(
     Raises ValueError naming the file when it cannot be read.
     """
     try:
-        with Image.open(path) as file:
+        with Image.open(path, formats=FORMATS) as file:
             image = file.convert("L" if channels == 1 else "RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"cannot read picture {path}: {error}; replace or remove this file") from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +26,9 @@ from common.results.verdicts import number_verdict
 NOT_RUN, UNKNOWN, UNCHECKED, ESTIMATED = "·", "–", "†", "≈"
 EMBEDDED_NOTE = "Embedded set of generated drawings: these numbers say nothing about the published ones."
 
+
+_MARKUP = re.compile(r"[\\|`*~]|\](?=[(\[:])|(?<=\S)_(?!\w)")
+"""What would be no text in a cell of Markdown: a code span, emphasis, a link, the end of the cell."""
 
 tabulate.MIN_PADDING = 0  # a header is as wide as its cells, not two columns wider
 
@@ -128,7 +132,7 @@ def remarks(table: Table, lines: Sequence[Line], dataset: str | None = None) -> 
         said.append(f"{NOT_RUN} not run; {ESTIMATED} estimated minutes of one {machine}.")
     devices = sorted({device for line in lines for device in line.runs["device"]})
     if devices:
-        said.append(f"Run on: {'; '.join(devices)}.")
+        said.append(f"Run on: {'; '.join(_escaped(device) for device in devices)}.")
     return [*said, *([table.note] if table.note else [])]
 
 
@@ -179,7 +183,8 @@ def rows_run(table: Table, runs: pd.DataFrame) -> int:
 
 
 def grid(header: Sequence[str], body: Sequence[Sequence[str]], align: str, *, plain: bool = False) -> str:
-    """A table; align: one of l, r, c per column. '|' and HTML in cells are escaped, except in Markup."""
+    """A table; align: one of l, r, c per column. Markdown and HTML in cells come out as text, except in
+    Markup."""
     places = [{"l": "left", "r": "right", "c": "center"}[a] for a in align]
     if not plain:
         header, body = [_escaped(c) for c in header], [[_escaped(c) for c in line] for line in body]
@@ -299,4 +304,4 @@ def _cell_by_cell(table: Table, lines: Sequence[Line]) -> tuple[list[str], list[
 def _escaped(cell: str) -> str:
     if isinstance(cell, Markup):
         return cell
-    return html.escape(" ".join(cell.split()), quote=False).replace("\\", "\\\\").replace("|", "\\|")
+    return _MARKUP.sub(r"\\\g<0>", html.escape(" ".join(cell.split()), quote=False))

@@ -16,6 +16,7 @@ from PIL import Image
 from common import compute, config, run
 from common.data import Dataset, catalogue
 from common.data.augment import Augment
+from common.data.dataset import decode
 from common.data.loading import Loader, embed
 from common.files import write_atomically
 from common.results.rows import CELL, newest
@@ -247,3 +248,11 @@ def test_another_error_and_a_block_of_one_are_not_hidden():
 
     with pytest.raises(torch.OutOfMemoryError, match="at 1"):
         compute.halving(full, 8, "pictures")
+
+
+def test_a_picture_is_never_handed_to_another_program(tmp_path):
+    """Pillow would start Ghostscript for PostScript, whatever the file's name."""
+    path = tmp_path / "a.png"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n%%EOF\n")
+    with pytest.raises(ValueError, match=r"cannot read picture .*a\.png: .*; replace or remove this file"):
+        decode(path, 8)

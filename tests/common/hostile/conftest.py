@@ -1,9 +1,9 @@
 """What these tests share: a pickle that would run, odd names, and what a refusal must say."""
 
+import importlib
 import io
 import os
 import re
-import runpy
 import sys
 import zipfile
 from collections.abc import Callable
@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+
+from common import config
 
 REPOSITORY = Path(__file__).parents[3]
 PAPERS = ("cgd_retrieval", "hierarchical_multilabel", "hyperbolic_embeddings", "instance_discrimination")
@@ -77,7 +79,7 @@ def evaluate(paper: str, *words: str, capsys: pytest.CaptureFixture[str]) -> tup
         patch.setattr(sys, "argv", ["evaluate.py", *words])
         patch.delenv("TRACEBACK", raising=False)
         try:
-            runpy.run_module(f"{paper}.evaluate", run_name="__main__")
+            config.command(importlib.import_module(f"{paper}.evaluate").main)
             status = 0
         except SystemExit as stop:
             status = int(stop.code or 0)

@@ -5,12 +5,14 @@ tests/common/report does the same with the HTML report.
 
 import csv
 import io
+from pathlib import Path
 
 import pytest
 from markdown_it import MarkdownIt
 
+from common.plan import Column, Plan, Row, Table
 from common.results import append, load_runs, published, rows
-from common.results.tables import grid
+from common.results.tables import grid, table_text
 
 from .conftest import one_sentence
 
@@ -32,6 +34,16 @@ SHOWN = (
         "<!-- x -->",
     ),
     *('"><img src=x onerror=alert(1)>', "{{ 7*7 }}", "-->", "| --- |", "ü日本", "two  blanks"),
+    *(
+        "`code`",
+        "**bold**",
+        "_x_ y_",
+        "a_b_c",
+        "~~no~~",
+        "![p](https://tracker/p.png)",
+        "[x](javascript:alert(1))",
+    ),
+    *("<https://a.org>", "`a | b`", "\\`"),
 )
 
 
@@ -119,3 +131,29 @@ def test_a_row_that_append_would_not_write_is_not_read(changed, told, tmp_path):
     ) as caught:
         load_runs("toy", tmp_path)
     one_sentence(caught.value, path, "restore the file")
+
+
+def test_remarks_come_out_of_markdown_as_text(tmp_path):
+    """The devices of a table's runs stand in a line below it."""
+    append("toy", [{**MEASURED, "device": f"GPU {' '.join(SHOWN)}"}], tmp_path)
+    table = Table(
+        name="t", budget="mini", title="T", dataset="cub", split="test",
+        columns=(Column(metric="recall@1", label="R"),),
+        rows=(Row(label="r", preset="cub", overrides={"tau": 0.5}),),
+    )  # fmt: skip
+    plan = Plan(paper="toy", title="Toy", tables=(table,), presets={"cub": {}})
+    none = published.load_published("toy", _with_none_published(tmp_path))
+    page = table_text(plan, table, load_runs("toy", tmp_path), none)
+    tokens = MarkdownIt("commonmark", {"html": True}).enable("table").parse(page)
+    last = next(token for token in reversed(tokens) if token.type == "inline")
+    kinds = [child.type for child in last.children or ()]
+    assert set(kinds) <= {"text", "text_special", "em_open", "em_close"}
+    assert kinds.count("em_open") == 1
+    shown = "".join(child.content for child in last.children or ())
+    assert " ".join(" ".join(SHOWN).split()) in shown
+
+
+def _with_none_published(root: Path) -> Path:
+    (root / "published").mkdir()
+    (root / "published/toy.csv").write_text(",".join(published.COLUMNS) + "\n")
+    return root
