@@ -4,6 +4,7 @@
     embedded/TABLE            the same table from runs on the embedded set, without published numbers
     claims                    the paper's claims with interval and verdict
     published                 published numbers that were checked, with their source
+    peers                     what others report, with its source; unchecked numbers carry a mark
     commands                  what each table costs and the command that fills it
     overview                  README.md only: all papers, one line each
 
@@ -31,7 +32,16 @@ from common.files import write_atomically
 from common.plan import Plan, Table
 from common.results.published import load_published
 from common.results.rows import load_runs, only
-from common.results.tables import Markup, duration, grid, percent, published_number, rows_run, table_text
+from common.results.tables import (
+    UNCHECKED,
+    Markup,
+    duration,
+    grid,
+    percent,
+    published_number,
+    rows_run,
+    table_text,
+)
 from common.results.verdicts import CONTRADICTED, INCONCLUSIVE, SUPPORTED, TOO_FEW, combine
 
 _OPEN = re.compile(r"<!--\s*table:\s*(.*?)\s*-->")
@@ -40,6 +50,9 @@ _FENCE = re.compile(r"\s*(`{3,}|~{3,})")
 
 NO_RUN = "not run"
 """What stands in place of a verdict while no seed has been run."""
+
+_NUMBERS = ["table", "row", "by", "data", "setting", "values", "source"]
+"""Header of published numbers."""
 
 CLAIM = ("id", "statement", "comparison", "difference", "low", "high", "n", "unit", "verdict", "table")
 """Keys of one comparison in the JSON list that `python -m <paper>.claims` prints. A claim with several
@@ -163,6 +176,7 @@ class Page:
         simple = {
             "claims": self.claims_text,
             "published": self.published_text,
+            "peers": self.peers_text,
             "commands": self.commands_text,
         }
         if marker in simple:
@@ -216,17 +230,32 @@ class Page:
 
     def published_text(self) -> str:
         """The paper's checked numbers, then those of the authors' code; nobody else's."""
-        header, body = ["table", "row", "by", "data", "setting", "values", "source"], []
-        kept = self.published.loc[self.published["verified"]].dropna(subset="value")
-        for kind, who in (("paper", "paper"), ("authors-code", "authors' code")):
-            keys = ["table", "row", "dataset", "setting", "source"]
-            for key, cells in only(kept, kind=kind).groupby(keys, sort=False):
-                table, row, dataset, setting, source = key  # type: ignore[misc]
-                units = ["%" if unit == "share" else unit for unit in cells["unit"]]
-                numbers = map(published_number, cells["value"], cells["unit"])
-                values = [f"{m} {v} {u}" for m, v, u in zip(cells["metric"], numbers, units)]
-                body.append([table, row, who, dataset, setting, ", ".join(values), source])
-        return grid(header, body, "lllllll")
+        checked = self.published.loc[self.published["verified"]]
+        paper = self._numbers(only(checked, kind="paper"), by="paper")
+        code = self._numbers(only(checked, kind="authors-code"), by="authors' code")
+        return grid(_NUMBERS, paper + code, "l" * len(_NUMBERS))
+
+    def peers_text(self) -> str:
+        """What others report: rivals in the paper's tables, re-runs; a mark where nobody has checked it."""
+        numbers = self._numbers(only(self.published, kind="peer"), by="others")
+        return grid(_NUMBERS, numbers, "l" * len(_NUMBERS))
+
+    @staticmethod
+    def _numbers(facts: pd.DataFrame, by: str) -> list[list[str]]:
+        """One line for each table, row, data set, setting and source that has a value."""
+        body = []
+        keys = ["table", "row", "dataset", "setting", "source"]
+        for key, cells in facts.dropna(subset="value").groupby(keys, sort=False):
+            table, row, dataset, setting, source = key  # type: ignore[misc]
+            values = [
+                f"{metric} {published_number(value, unit)}{'' if verified else UNCHECKED} "
+                f"{'%' if unit == 'share' else unit}"
+                for metric, value, unit, verified in zip(
+                    cells["metric"], cells["value"], cells["unit"], cells["verified"]
+                )
+            ]
+            body.append([table, row, by, dataset, setting, ", ".join(values), source])
+        return body
 
     def commands_text(self) -> str:
         default = [r for t in self.tables("mini") for r in t.rows if r.label in t.default]

@@ -24,6 +24,8 @@ old
 <!-- /table -->
 <!-- table: published -->
 <!-- /table -->
+<!-- table: peers -->
+<!-- /table -->
 <!-- table: commands -->
 <!-- /table -->
 The end.
@@ -93,6 +95,7 @@ def repository(tmp_path, monkeypatch, plan, measurement):
         "best/mg,,paper,Table 9,MG,cub,cropped,recall@1,0.792,,share,page 7,yes",
         "best/mg,,paper,Table 9,MG,cub,cropped,recall@2,0.8765,,share,from memory,no",
         "other/x,,peer,Peers,X,cub,,recall@1,0.6611,,share,their README,yes",
+        "other/y,,peer,Table 9,Y,cub,,recall@1,0.55,,share,from memory,no",
     ]
     (tmp_path / "results" / "published" / "toy.csv").write_text("\n".join([",".join(COLUMNS), *facts]) + "\n")
     append(
@@ -120,7 +123,7 @@ def test_round_trip(repository):
     before = Path("README.md").read_text(), Path("toy/reproduce.md").read_text()
     stale = render(check=True)
     assert stale[0] == "README.md: overview"
-    assert len(stale) == 8
+    assert len(stale) == 9
     assert (
         Path("README.md").read_text(),
         Path("toy/reproduce.md").read_text(),
@@ -161,6 +164,14 @@ def test_published_holds_the_papers_checked_cells_only(repository):
     assert "page 7" in text
     assert "87.65" not in text
     assert "66.11" not in text
+
+
+def test_peers_hold_others_numbers_with_a_mark_on_unchecked_ones(repository):
+    render()
+    text = block(Path("toy/reproduce.md"), "peers")
+    assert "recall@1 66.11 %" in text
+    assert "recall@1 55.0† %" in text
+    assert "79.2" not in text
 
 
 def test_claims_and_overview(repository):
