@@ -167,7 +167,7 @@ def mini_tables() -> tuple[Table, ...]:
             "A longer run of the exact softmax against raw pixels",
             (
                 row("raw pixels", "cifar10-mini-long", 1, baseline="pixels", backbone="pixels"),
-                row("non-parametric softmax, long", "cifar10-mini-long", 55),
+                row("non-parametric softmax, long", "cifar10-mini-long", 40),
             ),
             (*KNN, *SVM, *BANK),
             "Instances and labels: 20,000 training pictures.",
