@@ -1,4 +1,4 @@
-"""Backbones of Section 4 (arXiv:1903.10663v4), and a small one for small pictures.
+"""Backbones of Section 4 (arXiv:1903.10663v4), and the small one of common.networks for small pictures.
 
 Each maps pictures [B, 3, H, W] to the last feature map X [B, C, h, w] and carries `channels` = C. Section 3.1
 takes the last down-sampling away, which doubles h and w: 14x14 instead of 7x7 from 224 pixels.
@@ -12,7 +12,8 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from common.arguments import require_pictures, require_widths
+from common.arguments import require_widths
+from common.networks import SmallCNN
 
 STRIDES = ("stage4", "stage3", "none", "both")
 """Which down-sampling is taken away, by plain stride 1 without dilation (note D2): 'stage4', before the last
@@ -26,45 +27,6 @@ class Trunk(nn.Sequential):
     def __init__(self, stages: dict[str, nn.Module], channels: int) -> None:
         super().__init__(OrderedDict(stages))
         self.channels = channels
-
-
-class SmallCNN(nn.Module):
-    """Stages of conv3x3 - BN - ReLU, one per width, for pictures of 28 to 64 pixels.
-
-    [B, 3, H, W] -> [B, C, h, w], C the last width.
-
-    `pool_after` names the stages, counted from 1, that end in 2x2 max-pooling. The default gives 7x7 from 28
-    pixels and does not pool before the last stage, in the spirit of Section 3.1; the net itself is ours, not
-    the paper's. Tensors are kept channels-last: on one CPU core a training step took three quarters of the
-    time.
-    """
-
-    def __init__(
-        self, widths: tuple[int, ...] = (32, 64, 128, 128), pool_after: tuple[int, ...] = (1, 2)
-    ) -> None:
-        super().__init__()
-        require_widths(widths)
-        if not set(pool_after) <= set(range(1, len(widths) + 1)):
-            raise ValueError(
-                f"pool_after is {pool_after}; the stages are counted from 1 to {len(widths)}: use those"
-            )
-        self.channels, self.least = widths[-1], 2 ** len(set(pool_after))
-        stages = []
-        for number, (fan_in, fan_out) in enumerate(zip((3, *widths), widths), start=1):
-            layers: list[nn.Module] = [
-                nn.Conv2d(fan_in, fan_out, 3, padding=1, bias=False),
-                nn.BatchNorm2d(fan_out),
-            ]
-            if number in pool_after:
-                layers.append(nn.MaxPool2d(2))  # before the ReLU: same values, a quarter of its work
-            layers.append(nn.ReLU(inplace=True))
-            stages.append(nn.Sequential(*layers))
-        self.stages = nn.Sequential(*stages)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    def forward(self, x: Tensor) -> Tensor:
-        require_pictures("x", x, 3, self.least)
-        return self.stages(x.contiguous(memory_format=torch.channels_last))
 
 
 class ConvUnit(nn.Sequential):

@@ -22,6 +22,8 @@ class Config:
 
     LIMITS: ClassVar[dict[str, str]] = {
         "enlarged": "[1, inf)",
+        "crop_area": "(0, 1]",
+        "colour": "[0, inf)",
         "margin": "[0, inf)",
         "smoothing": "[0, 1]",
         "classes_per_batch": "[1, inf)",
@@ -43,6 +45,10 @@ class Config:
     """Side that training pictures are resized to before the random crop to `size` [B]; equal to size: no
     crop.
     """
+    crop_area: tuple[float, float] = (1.0, 1.0)
+    """Least and greatest share of the area of a random resized crop, in place of the plain one [ours]; 1 1:
+    the plain one [B].
+    """
     val_share: float = 0.0
     """Share of the training classes that is held out as validation classes; 0 for the final rows."""
     val_level: Literal["class", "coarsest"] = "class"
@@ -51,6 +57,8 @@ class Config:
     """
     flip: float = 0.5
     """Probability of a horizontal flip [B]; 0 for drawings."""
+    colour: float = 0.0
+    """Strength of the change of brightness, contrast and saturation [ours]; 0: none [B]."""
     rotate: float = 0.0
     """Random rotation, at most this many degrees either way; for drawings [ours]."""
     shift: float = 0.0

@@ -156,10 +156,15 @@ def validate(model: CGD, loader: Loader) -> float:
 
 def augmentation(cfg: Config) -> Augment:
     """Enlarge, random crop, flip (note D7); for drawings a small affine change instead."""
+    resized = cfg.crop_area != (1.0, 1.0)
     return Augment(
         size=cfg.size,
-        random_crop=cfg.enlarged > cfg.size,
+        random_crop=cfg.enlarged > cfg.size and not resized,
+        resized_crop=cfg.crop_area if resized else None,
         flip=cfg.flip,
+        brightness=cfg.colour,
+        contrast=cfg.colour,
+        saturation=cfg.colour,
         rotate=cfg.rotate,
         translate=cfg.shift,
         scale=(1 - cfg.zoom, 1 + cfg.zoom),

@@ -84,7 +84,9 @@ def main(argv: list[str]) -> None:
         encoder, cfg, checkpoint = load_model(Path(args.checkpoint), device)
         preset = checkpoint["preset"]
 
-    parts = splits.load(cfg.data, size=cfg.size, hold_out=cfg.hold_out, val_share=cfg.val_share)
+    parts = splits.load(
+        cfg.data, size=cfg.size, hold_out=cfg.hold_out, val_share=cfg.val_share, set_aside=cfg.set_aside
+    )
     figures: dict[str, Figure] = {}
     described = {
         name: describe(encoder, cfg, part, device)

@@ -1,6 +1,6 @@
 """Encoder and projection head, Section 4 of arXiv:2204.13207v1 as the released code has it
-(salesforce/hierarchicalContrastiveLearning at f075235, network/resnet_modified.py), and a small encoder for
-small pictures.
+(salesforce/hierarchicalContrastiveLearning at f075235, network/resnet_modified.py); for small pictures the
+network of common.networks.
 
     symbol   shape          meaning
     x        (N, 3, H, W)   pictures, all views of a batch in a row
@@ -16,34 +16,8 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from common.arguments import described, require_pictures, require_widths, whole_number
-
-
-class SmallCNN(nn.Module):
-    """Stages of conv3x3 - BN - ReLU, one per width, then the mean over positions.  [N, 3, H, W] -> [N, F]
-
-    Ours, for pictures of 28 to 64 pixels: the first `pools` stages end in 2x2 max-pooling. Tensors are
-    channels-last, which is faster on a CPU.
-    """
-
-    def __init__(self, widths: tuple[int, ...] = (32, 64, 96, 128), pools: int = 2) -> None:
-        super().__init__()
-        require_widths(widths)
-        if not 0 <= whole_number("pools", pools, least=-1) <= len(widths):
-            raise ValueError(f"pools is {pools}; give 0 to {len(widths)}, the number of widths")
-        self.channels, self.least = widths[-1], 2**pools
-        layers: list[nn.Module] = []
-        for stage, (fan_in, fan_out) in enumerate(zip((3, *widths), widths)):
-            layers += [nn.Conv2d(fan_in, fan_out, 3, padding=1, bias=False), nn.BatchNorm2d(fan_out)]
-            if stage < pools:
-                layers.append(nn.MaxPool2d(2))  # before the ReLU: same values, a quarter of its work
-            layers.append(nn.ReLU(inplace=True))
-        self.stages = nn.Sequential(*layers)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    def forward(self, x: Tensor) -> Tensor:
-        require_pictures("x", x, 3, self.least)
-        return self.stages(x.contiguous(memory_format=torch.channels_last)).mean((2, 3))
+from common.arguments import described, require_pictures, whole_number
+from common.networks import SmallCNN, first_stages
 
 
 class ResNet(nn.Module):
@@ -137,7 +111,7 @@ def build(
             raise ValueError(f"weights {weights!r}: there are none for the small network; give none")
         if frozen:
             raise ValueError(f"frozen is {frozen}: the small network has no published weights; give 0")
-        return Encoder(SmallCNN(widths, pools), dim, classes)
+        return Encoder(SmallCNN(widths, first_stages(pools, widths), average=True), dim, classes)
     if backbone == "resnet18":
         if weights is not None:
             raise ValueError(f"weights {weights!r}: the small-image stem of resnet18 has none; give none")

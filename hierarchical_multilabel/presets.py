@@ -45,6 +45,10 @@ class Config:
     """Leave the categories of lists/<data>.json out of training: the paper's unseen categories [B]; the lists
     are ours.
     """
+    set_aside: bool = True
+    """Where the data set has no other pictures of the training categories, set some aside to measure `seen`
+    on (splits.py); off: train on all of them and measure unseen categories alone [ours].
+    """
     val_share: float = 0.0
     """Share of the coarsest groups of the training set (alphabets, say) that is held out of training and
     measured instead of the test set; 0 for the final rows [ours].

@@ -46,17 +46,20 @@ class Splits:
     gallery: Dataset | None = None
 
 
-def load(name: str, *, size: int, hold_out: bool = False, val_share: float = 0.0) -> Splits:
+def load(
+    name: str, *, size: int, hold_out: bool = False, val_share: float = 0.0, set_aside: bool = True
+) -> Splits:
     """The parts of a data set at `size` x `size` pixels.
 
     hold_out: leave the categories of lists/<name>.json out of training. val_share: for choosing
     hyper-parameters; this share of the coarsest groups of train takes the place of `unseen`, and nothing that
-    is tested on is touched. ValueError: no list for hold_out, labels that are no tree.
+    is tested on is touched. set_aside=False: no pictures are taken out of train for `seen`. ValueError: no
+    list for hold_out, labels that are no tree.
     """
     _check_share(val_share)
     base = name.removesuffix("-embedded")
     whole = _published(name, "train", size)
-    train, other = _other_pictures(name, whole, size)
+    train, other = _other_pictures(name, whole, size) if set_aside else (whole, None)
     seen: Dataset | None
     unseen: Dataset | None = None
     gallery: Dataset | None = None
@@ -98,11 +101,15 @@ def load(name: str, *, size: int, hold_out: bool = False, val_share: float = 0.0
     return parts
 
 
-def training_set(name: str, *, size: int, hold_out: bool = False, val_share: float = 0.0) -> Dataset:
+def training_set(
+    name: str, *, size: int, hold_out: bool = False, val_share: float = 0.0, set_aside: bool = True
+) -> Dataset:
     """`train` of `load`, without reading the other parts (of own pictures, with the names in test)."""
     _check_share(val_share)
     base = name.removesuffix("-embedded")
-    train, _ = _other_pictures(name, _published(name, "train", size), size)
+    train = _published(name, "train", size)
+    if set_aside:
+        train, _ = _other_pictures(name, train, size)
     if hold_out and base != "embedded":
         train = train.subset(~_named(train, base))
     if val_share > 0:

@@ -35,7 +35,13 @@ def main(argv: list[str]) -> None:
         return
 
     # Data: seen categories only. Labels (N, L) from coarse to fine; the picture itself is the last column.
-    train = splits.training_set(cfg.data, size=cfg.stored, hold_out=cfg.hold_out, val_share=cfg.val_share)
+    train = splits.training_set(
+        cfg.data,
+        size=cfg.stored,
+        hold_out=cfg.hold_out,
+        val_share=cfg.val_share,
+        set_aside=cfg.set_aside,
+    )
     loader = Loader(train, augmentation(cfg), device=device, workers=cfg.workers)
     sampler = batches(cfg, train)
     levels = len(train.levels)

@@ -14,6 +14,9 @@ without crops; v in float32 with running batch-norm statistics.
     probe_STAGE    linear probe on a stage's map, see probes.py; only when probe_epochs is above 0
     finetune_SHARE accuracy after fine-tuning on that share of labels, see finetune.py; only with label_shares
 
+With protocol = retrieval the test pictures show classes that training never saw: no label of a training
+picture can be right, so none of the above is measured, and the embeddings are for --export.
+
 Each name ends with the test pictures that it is about: nothing when all of them are the published files;
 `_exact1000`: the first 1,000 of CIFAR-10's test batch, which are exact in every copy; `_jpeg10000`: all
 10,000, of which 9,000 exist as JPEG only. The interval is binomial, 95 %. `train_loss` is the mean over the
@@ -124,7 +127,7 @@ def main(argv: list[str]) -> None:
         sets = pictures.split(cfg)
         if split == "val" and sets.held_out is None:
             raise ValueError("--split val: this run held out no pictures; train with --held-out 2000")
-        queries = sets.held_out if split == "val" else pictures.load(cfg.data, "test", cfg.size)
+        queries = sets.held_out if split == "val" else pictures.load(cfg.data, "test", cfg.size, cfg.protocol)
         assert queries is not None
         figures = measure(
             None if args.checkpoint == "pixels" else trained, cfg, sets, queries, device, args.export
@@ -194,7 +197,38 @@ def measure(
 ) -> dict[str, Figure]:
     """Every figure of the protocol; trained None: raw pixels."""
     model = None if trained is None else trained.model
-    rows, query = embed(model, cfg, sets.labelled, device), embed(model, cfg, queries, device)
+    query = embed(model, cfg, queries, device)
+    predicted: dict[str, Tensor] = {}
+    if cfg.protocol == "classification" or queries.split == "val":
+        predicted = predictions(trained, cfg, sets, queries, query, device)
+    else:
+        print("the test classes are unseen in training, so no training label votes; see --export")
+
+    figures: dict[str, Figure] = {}
+    for name, classes in predicted.items():
+        right = classes.cpu() == queries.label  # (Q,)
+        for suffix, chosen in test_pictures(queries).items():
+            figures[name + suffix] = accuracy(right[chosen])
+    if trained is not None:
+        figures["parameters"] = Figure(float(parameters(trained.model)), unit="count")
+        figures |= logged(trained.path.parent / "log.jsonl", trained.facts["epoch"])
+    if export:
+        gallery.export(export, embedding=query, dataset=queries, protocol=cfg.protocol)
+        print(export)
+    return figures
+
+
+def predictions(
+    trained: Trained | None,
+    cfg: Config,
+    sets: pictures.Split,
+    queries: Dataset,
+    query: Tensor,
+    device: torch.device,
+) -> dict[str, Tensor]:
+    """Classifier -> predicted class (Q,) of each query, from the labels of training pictures."""
+    model = None if trained is None else trained.model
+    rows = embed(model, cfg, sets.labelled, device)
     svm = cfg.svm and model is not None
     predicted = dict(classify(cfg, "", rows, sets.labelled.label, query, queries.classes, svm=svm))
     if trained is not None and trained.rows is not None and trained.facts["epoch"]:  # before, rows are random
@@ -214,19 +248,7 @@ def measure(
             for share in cfg.label_shares:
                 name = f"finetune_{100 * share:g}%"
                 predicted[name] = finetune.predict(model, cfg, sets.labelled, queries, share, device)
-
-    figures: dict[str, Figure] = {}
-    for name, classes in predicted.items():
-        right = classes.cpu() == queries.label  # (Q,)
-        for suffix, chosen in test_pictures(queries).items():
-            figures[name + suffix] = accuracy(right[chosen])
-    if trained is not None:
-        figures["parameters"] = Figure(float(parameters(trained.model)), unit="count")
-        figures |= logged(trained.path.parent / "log.jsonl", trained.facts["epoch"])
-    if export:
-        gallery.export(export, embedding=query, dataset=queries, protocol="classification")
-        print(export)
-    return figures
+    return predicted
 
 
 @torch.no_grad()

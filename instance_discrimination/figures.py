@@ -130,7 +130,7 @@ def neighbours(queries: int = 8, k: int = 8) -> None:
         return
     trained = evaluate.load(path)
     labelled = pictures.split(trained.cfg).labelled
-    test = pictures.load(trained.cfg.data, "test", trained.cfg.size)
+    test = pictures.load(trained.cfg.data, "test", trained.cfg.size, trained.cfg.protocol)
     test = test.subset(
         next(reversed(evaluate.test_pictures(test).values()))
     )  # the exact ones, where only some are

@@ -23,6 +23,7 @@ from torch.nn.functional import normalize
 from torchvision.models.resnet import BasicBlock
 
 from common.arguments import described, require_pictures, require_widths, whole_number
+from common.networks import SmallCNN, first_stages
 
 
 class Encoder(nn.Module):
@@ -117,6 +118,13 @@ def resnet_cifar(
             channels = width
         stages[f"res{number}"] = nn.Sequential(*stage)
     return Encoder(stages, average_pool(), nn.Linear(channels, dim))
+
+
+def small(dim: int = 128, widths: tuple[int, ...] = (16, 32, 64, 128), pools: int = 2) -> Encoder:
+    """The trunk of common.networks, for small pictures: a stage per width; the first `pools` of them pool."""
+    trunk = SmallCNN(widths, first_stages(pools, widths))
+    stages = {f"stage{n}": stage for n, stage in enumerate(trunk.stages, start=1)}
+    return Encoder(stages, average_pool(), nn.Linear(trunk.channels, whole_number("dim", dim)), trunk.least)
 
 
 def resnet18(dim: int = 128) -> Encoder:

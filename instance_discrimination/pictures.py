@@ -68,7 +68,7 @@ def split(cfg: Config) -> Split:
     are held out, its first `images` are trained on, its first `labelled` vote (0: all that are left; the
     trained ones). Generated drawings stand in for any data set: where they are fewer, all of them are used.
     """
-    whole = load(cfg.data, "train", cfg.size)
+    whole = load(cfg.data, "train", cfg.size, cfg.protocol)
     n = len(whole)
     if whole.name == "embedded":
         held_out = min(cfg.held_out, n // 5)
@@ -99,16 +99,17 @@ def split(cfg: Config) -> Split:
     )
 
 
-def load(name: str, part: str, size: int) -> Dataset:
-    """'train' or 'test' of a data set whose classes are the same in both.
+def load(name: str, part: str, size: int, protocol: str = "classification") -> Dataset:
+    """'train' or 'test' of a data set; protocol 'classification': the classes are the same in both,
+    'retrieval': none of them is, see common.data.load.
 
-    Own pictures, folder:PATH: the folders train and test when there are such, with the same classes; else a
-    fifth of the pictures of each class is for testing.
+    Of the first kind, own pictures, folder:PATH: the folders train and test when there are such, with the
+    same classes; else a fifth of the pictures of each class is for testing.
     """
     if base_name(name) in IMAGE_FOLDERS:
         return image_folder(name, part, size)
-    if not name.startswith("folder:"):
-        return data.load(name, part, size=size, protocol="classification")
+    if protocol == "retrieval" or not name.startswith("folder:"):
+        return data.load(name, part, size=size, protocol=protocol)
     whole = data.load(name, "all", size=size)
     top = Path(name.removeprefix("folder:")).expanduser()
     if (top / "train").is_dir() and (top / "test").is_dir():
@@ -156,11 +157,17 @@ def image_folder(name: str, part: str, size: int = 224) -> Dataset:
 
 
 def augmentation(cfg: Config) -> Augment:
-    """As in the released code: resized crop, colour jitter, grey, and a flip for ImageNet only (note D8)."""
+    """As in the released code: resized crop, colour jitter, grey, and a flip for ImageNet only (note D8); for
+    drawings a small affine change instead.
+    """
     return Augment(
         size=cfg.size,
-        resized_crop=(cfg.crop_area, 1.0),
+        resized_crop=(cfg.crop_area, 1.0) if cfg.crop_area < 1 else None,
         flip=cfg.flip,
+        rotate=cfg.rotate,
+        translate=cfg.shift,
+        scale=(1 - cfg.zoom, 1 + cfg.zoom),
+        shear=cfg.shear,
         brightness=cfg.jitter,
         contrast=cfg.jitter,
         saturation=cfg.jitter,

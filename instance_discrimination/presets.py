@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
-Backbone = Literal["resnet-cifar", "resnet18", "resnet50", "alexnet", "vgg16", "pixels"]
+Backbone = Literal["resnet-cifar", "small", "resnet18", "resnet50", "alexnet", "vgg16", "pixels"]
 Loss = Literal["softmax", "nce", "parametric"]
 
 
@@ -27,6 +27,7 @@ class Config:
         "hue": "[0, 0.5]",
         "grey": "[0, 1]",
         "blocks": "[1, inf)",
+        "pools": "[0, inf)",
         "stem_stride": "[1, inf)",
         "noise": "[1, inf)",
         "proximal": "[0, inf)",
@@ -50,6 +51,10 @@ class Config:
     # Data (pictures.py)
     data: str = "cifar10"
     """Name in the catalogue, imagenet, places205, 'embedded', or folder:PATH for own pictures."""
+    protocol: Literal["classification", "retrieval"] = "classification"
+    """classification: test pictures show the training classes [P]; retrieval: classes that training never saw
+    (Omniglot, CUB-100), so training labels cannot vote, and embeddings are for --export [ours].
+    """
     images: int = 0
     """Training pictures that are instances, the first of one permutation; 0: all. A share in Table 5 [P]."""
     labelled: int = 0
@@ -63,7 +68,7 @@ class Config:
     size: int = 32
     """Side of the network's input in pixels [C]."""
     crop_area: float = 0.2
-    """Smallest share of the area that the random resized crop keeps [C]."""
+    """Smallest share of the area that the random resized crop keeps [C]; 1: no crop, for drawings [ours]."""
     jitter: float = 0.4
     """Brightness, contrast and saturation of the colour jitter [C]."""
     hue: float = 0.4
@@ -72,6 +77,14 @@ class Config:
     """Probability that a picture loses its colour [C]."""
     flip: float = 0.0
     """Probability of a horizontal flip: none on CIFAR, 0.5 on ImageNet [C] (note D8)."""
+    rotate: float = 0.0
+    """Random rotation, at most this many degrees either way; for drawings [ours]."""
+    shift: float = 0.0
+    """Random translation, at most this share of the side; for drawings [ours]."""
+    zoom: float = 0.0
+    """Random scale 1 - zoom to 1 + zoom; for drawings [ours]."""
+    shear: float = 0.0
+    """Random shear, at most this many degrees; for drawings [ours]."""
     mean: tuple[float, float, float] = (0.4914, 0.4822, 0.4465)
     """Mean per channel that is subtracted [C]."""
     std: tuple[float, float, float] = (0.2023, 0.1994, 0.2010)
@@ -79,9 +92,13 @@ class Config:
 
     # Network (model.py)
     backbone: Backbone = "resnet-cifar"
-    """resnet-cifar: 3x3 stem, no pooling [C]; others: torchvision's; pixels: none, for `evaluate pixels`."""
+    """resnet-cifar: 3x3 stem, no pooling [C]; small: that of common.networks [ours]; others: torchvision's;
+    pixels: none, for `evaluate pixels`.
+    """
     widths: tuple[int, ...] = (64, 128, 256, 512)
-    """Channels of resnet-cifar's stages; ResNet-18's [C]."""
+    """Channels of the stages of resnet-cifar, ResNet-18's [C], or of small."""
+    pools: int = 2
+    """Stages of small that end in 2x2 max-pooling [ours]."""
     blocks: int = 2
     """Basic blocks per stage of resnet-cifar; ResNet-18's [C]."""
     stem_stride: int = 1
@@ -216,6 +233,47 @@ MINI = replace(
     finetune_epochs=28,
     save_every=1,
 )
+OMNIGLOT = replace(
+    MINI,
+    data="omniglot",
+    protocol="retrieval",
+    images=0,
+    labelled=0,
+    crop_area=1.0,
+    jitter=0.0,
+    grey=0.0,
+    flip=0.0,
+    rotate=12.0,
+    shift=0.08,
+    zoom=0.12,
+    shear=8.0,
+    mean=(0.0, 0.0, 0.0),
+    std=(1.0, 1.0, 1.0),
+    backbone="small",
+    widths=(16, 32, 64, 128),
+    epochs=5,
+    milestones=(3, 4),
+    svm=False,
+    probe_epochs=0,
+)
+"""For benchmarks/compare: the recipe of MINI on the data, network and length that all methods have there."""
+CUB_100 = replace(
+    OMNIGLOT,
+    data="cub_100",
+    size=64,
+    crop_area=0.5,
+    jitter=0.4,
+    flip=0.5,
+    rotate=0.0,
+    shift=0.0,
+    zoom=0.0,
+    shear=0.0,
+    mean=(0.485, 0.456, 0.406),
+    std=(0.229, 0.224, 0.225),
+    pools=3,
+    epochs=16,
+    milestones=(10, 13),
+)
 WATCHED = (5, 10, 20, 40)
 """Epochs after which the tables show held-out kNN accuracy."""
 LAMBDAS = (0.0, 10.0, 30.0, 50.0)
@@ -257,6 +315,8 @@ PRESETS: dict[str, tuple[str, Config]] = {
         "mini: cifar10-mini, then fine-tuning on few labels, Figure 6",
         replace(MINI, label_shares=MINI_SHARES, svm=False, probe_epochs=0),
     ),
+    "omniglot": ("mini: 32-pixel drawings, the network that all papers share, unseen test classes", OMNIGLOT),
+    "cub-100": ("mini: 100 classes of CUB at 64 pixels, unseen test classes", CUB_100),
     "smoke": (
         "seconds, generated drawings, no claim",
         replace(

@@ -191,6 +191,8 @@ def build(cfg: Config) -> networks.Encoder:
     """The network of cfg with fresh weights."""
     if cfg.backbone == "resnet-cifar":
         return networks.resnet_cifar(cfg.dim, cfg.widths, cfg.blocks, cfg.stem_stride)
+    if cfg.backbone == "small":
+        return networks.small(cfg.dim, cfg.widths, cfg.pools)
     make = {"resnet18": networks.resnet18, "resnet50": networks.resnet50}
     make |= {"alexnet": networks.alexnet, "vgg16": networks.vgg16}
     return make[cfg.backbone](cfg.dim)
@@ -231,6 +233,13 @@ def check(cfg: Config) -> None:
         )
     if not 0 < cfg.z_momentum < 1:
         raise ValueError(f"--z-momentum {cfg.z_momentum}: give the weight of the old Z, between 0 and 1")
+    warped = [name for name in ("rotate", "shift", "zoom", "shear") if getattr(cfg, name)]
+    if pictures.base_name(cfg.data) in pictures.IMAGE_FOLDERS and (warped or cfg.crop_area == 1):
+        option, value = (warped[0], getattr(cfg, warped[0])) if warped else ("crop-area", cfg.crop_area)
+        raise ValueError(
+            f"--{option} {value} with --data {cfg.data}: photographs of any shape are cropped and never "
+            "warped; leave it out"
+        )
     if cfg.val_every and not cfg.held_out:
         raise ValueError(
             f"--val-every {cfg.val_every} needs pictures to measure on; give --held-out 2000 as well"

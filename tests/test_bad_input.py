@@ -32,7 +32,7 @@ from cgd_retrieval import evaluate as cgd_evaluate
 from cgd_retrieval import losses as cgd_losses
 from cgd_retrieval import model as cgd_model
 from cgd_retrieval.presets import PRESETS, Config
-from common import compute, config, metrics
+from common import compute, config, metrics, networks
 from common.data import embedded, samplers
 from common.plan import Plan
 from common.run import Run
@@ -114,6 +114,18 @@ def B() -> memory.MemoryBank:
 
 # --- The table of calls -------------------------------------------------------------------------------------
 
+
+NETWORKS_CALLS = """
+SmallCNN(()) | value | widths | () | give at least one stage, each of at least 1
+SmallCNN(8) | type | widths | 8 | give a tuple of whole numbers, one per stage
+SmallCNN((8, 8), pool_after=(3,)) | value | pool_after | (3,) | use those
+SmallCNN((8, 8), channels=0) | value | channels | 0 | give a whole number of at least 1
+SmallCNN((8, 8))(pic(1, 8)) | value | x | (2, 1, 8, 8) | give [B, 3, H, W]
+SmallCNN((8, 8), channels=1)(pic(3, 8)) | value | x | (2, 3, 8, 8) | give [B, 1, H, W]
+SmallCNN((8, 8))(pic(3, 2)) | value | x | (2, 3, 2, 2) | give [B, 3, H, W] with H and W of at least 4
+first_stages(2, (8,)) | value | pools | 2 | give 0 to 1, the number of widths
+first_stages("2", (8,)) | type | pools | '2' | give a whole number
+"""
 
 METRICS_CALLS = """
 recall_at_k(LIST, y, (1,)) | type | query | a list | give a float32 or float64 tensor of shape (N
@@ -517,10 +529,6 @@ auxiliary_loss(logits, yf, 0.5, 0.1) | type | labels | torch.float32 | convert t
 auxiliary_loss(logits, y[:2], 0.5, 0.1) | value | logits | (6, 3) | give [B, M] with B, M >= 1 and [B]
 auxiliary_loss(logits.tolist(), y, 0.5, 0.1) | type | logits | a list | give a tensor
 auxiliary_loss(logits*nan, y, 0.5, 0.1) | value | logits | NaN | lower the learning rate or check the input
-SmallCNN(()) | value | widths | () | give at least one stage, each of at least 1
-SmallCNN(8) | type | widths | 8 | give a tuple of whole numbers, one per stage
-SmallCNN((8, 8), pool_after=(3,)) | value | pool_after | (3,) | use those
-SmallCNN((8, 8))(pic(1, 8)) | value | x | (2, 1, 8, 8) | give [B, 3, H, W]
 resnet50("IMAGENET") | value | weights | 'IMAGENET' | choose one of IMAGENET1K_V1, IMAGENET1K_V2
 resnet50(stride="stage5") | value | stride | 'stage5' | choose one of stage4, stage3, none, both
 shufflenet_v2("x") | value | weights | 'x' | choose one of IMAGENET1K_V1, DEFAULT
@@ -596,19 +604,15 @@ HierarchicalSampler(t[:0], 1, seed=0) | value | batch | 1 | lower batch
 HierarchicalSampler(t, 4, seed="a") | type | seed | 'a' | give a whole number
 positives_per_level(y) | value | labels | (6,) | give [B, K], each at least 1
 positives_per_level(t.tolist()) | type | labels | a list | give an int64 tensor [B, K]
-SmallCNN(()) | value | widths | () | give at least one stage, each of at least 1
-SmallCNN((8,), pools=2) | value | pools | 2 | give 0 to 1, the number of widths
-SmallCNN((8,), pools="2") | type | pools | '2' | give a whole number
-SmallCNN(8) | type | widths | 8 | give a tuple of whole numbers, one per stage
 ResNet("resnet18", frozen=5) | value | frozen | 5 | give 0 to 4
 ResNet("resnet18", frozen=1, small_images=True) | value | frozen | 1 | give 0
 ResNet("resnet19") | value | name | 'resnet19' | choose resnet18 or resnet50
 ResNet("resnet18", "IMAGENET") | value | weights | 'IMAGENET' | choose one of IMAGENET1K_V1, DEFAULT
 Encoder(torch.nn.Identity()) | type | backbone | None | give the size F of its features, an int
-Encoder(SmallCNN((8,), 0), 0) | value | dim | 0 | give a whole number of at least 1
-Encoder(SmallCNN((8,), 0), 3, -1) | value | classes | -1 | give a whole number of at least 0
-Encoder(SmallCNN((8,), 0), 3)(LIST) | type | x | a list | give pictures, a float32 tensor [N, 3, H, W]
-Encoder(SmallCNN((8,), 0), 3)(pic(1, 8)) | value | x | (2, 1, 8, 8) | give [B, 3, H, W]
+Encoder(SmallCNN((8,), (), average=True), 0) | value | dim | 0 | give a whole number of at least 1
+Encoder(SmallCNN((8,), (), average=True), 3, -1) | value | classes | -1 | give a whole number of at least 0
+Encoder(SmallCNN((8,), (), average=True), 3)(LIST) | type | x | a list | give pictures, a float32 tensor
+Encoder(SmallCNN((8,), (), average=True), 3)(pic(1, 8)) | value | x | (2, 1, 8, 8) | give [B, 3, H, W]
 build("resnet34", None, **net) | value | backbone | 'resnet34' | choose small, resnet18 or resnet50
 build("small", "X", **net) | value | weights | 'X' | give none
 build("small", None, **{**net, "frozen": 1}) | value | frozen | 1 | give 0
@@ -761,6 +765,9 @@ resnet_cifar("8") | type | dim | '8' | give a whole number
 resnet_cifar(8, (4,))(pic(1, 8)) | value | x | (2, 1, 8, 8) | give [B, 3, H, W]
 resnet_cifar(8, (4,))(LIST) | type | x | a list | give a float32 tensor [B, 3, H, W]
 resnet_cifar(8, (4,))(pic(3, 8).byte()) | type | x | torch.uint8 | give normalised pictures
+small(0) | value | dim | 0 | give a whole number of at least 1
+small(8, (4,)) | value | pools | 2 | give 0 to 1, the number of widths
+small(8, (4,), 1)(pic(3, 1)) | value | x | (2, 3, 1, 1) | give [B, 3, H, W] with H and W of at least 2
 resnet18(0) | value | dim | 0 | give a whole number of at least 1
 alexnet(8)(pic(3, 16)) | value | x | (2, 3, 16, 16) | give [B, 3, H, W] with H and W of at least 63
 pooled(x, 4) | value | map_ | (6, 4) | give (B, C, h, w), each at least 1
@@ -780,6 +787,7 @@ measure(instance, torch.device("cpu"), ()) | value | sizes | () | give at least 
 """
 
 CALLS: dict[str, tuple[str, tuple[Any, ...]]] = {
+    "networks": (NETWORKS_CALLS, (networks,)),
     "metrics": (METRICS_CALLS, (metrics,)),
     "compute": (COMPUTE_CALLS, (compute, config)),
     "samplers": (SAMPLERS_CALLS, (samplers,)),

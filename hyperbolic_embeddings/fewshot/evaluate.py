@@ -32,7 +32,7 @@ from common.results import Figure, Measured
 from hyperbolic_embeddings.fewshot.episodes import TEST_SEED, VAL_SEED, accuracies, draw
 from hyperbolic_embeddings.fewshot.presets import FewShot
 from hyperbolic_embeddings.fewshot.protonet import ProtoHead
-from hyperbolic_embeddings.fewshot.train import build, embed, load, validation_set
+from hyperbolic_embeddings.fewshot.train import build, embed, load, protocol, validation_set
 
 
 def measure(
@@ -69,10 +69,9 @@ def measure(
     figures["parameters"] = Figure(float(sum(p.numel() for p in encoder.parameters())), unit="count")
 
     if export is not None:
-        protocol = "retrieval" if cfg.data.startswith(("omniglot", "folder:")) else "fewshot"
         c = head.c if head.geometry == "hyperbolic" else None
         gallery.export(
-            export, embedding=head.embed(z), dataset=pictures, protocol=protocol, crop=cfg.crop, c=c
+            export, embedding=head.embed(z), dataset=pictures, protocol=protocol(cfg), crop=cfg.crop, c=c
         )
     selection = cfg.selection if checkpoint is not None and cfg.epochs else "last"
     return figures, Measured(pictures.name, split, selection)

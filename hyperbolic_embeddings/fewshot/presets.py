@@ -19,7 +19,9 @@ class FewShot:
 
     LIMITS: ClassVar[dict[str, str]] = {
         "resize": "[1, inf)",
+        "crop_area": "(0, 1]",
         "jitter": "[0, inf)",
+        "pools": "[0, inf)",
         "clip": "[0, inf)",
         "eps": "(0, 1)",
         "shot": "[1, inf)",
@@ -43,6 +45,11 @@ class FewShot:
     # Data
     data: str = "mini_imagenet"
     """Name in the catalogue (`python -m common.data list`), 'embedded', or folder:PATH for own pictures."""
+    protocol: Literal["fewshot", "retrieval"] = "fewshot"
+    """Which classes of CUB, CUB-100 and mini-ImageNet train and which test: the lists of few-shot work [C],
+    or the halves of retrieval work, which have no validation classes [ours]. Other data sets have one
+    division only.
+    """
     crop: bool = False
     """Cut CUB's pictures to their bounding box first; the authors' script does not (note W6)."""
     channels: int = 3
@@ -54,7 +61,9 @@ class FewShot:
     resize: int = 92
     """Side that validation and test pictures are resized to before the central crop to `size` [C]."""
     resized_crop: bool = True
-    """Train on random resized crops, 8 to 100 % of the area [C]; off: the whole picture."""
+    """Train on random resized crops [C]; off: the whole picture."""
+    crop_area: tuple[float, float] = (0.08, 1.0)
+    """Least and greatest share of the area of these crops [C]."""
     jitter: float = 0.4
     """Strength of the random brightness, contrast and colour [C]."""
     flip: float = 0.5
@@ -79,10 +88,16 @@ class FewShot:
     """
 
     # Encoder (backbones.py)
-    backbone: Literal["conv4", "resnet12", "resnet18", "pixels"] = "conv4"
-    """The paper's three [C], or pixels: none at all, for `evaluate pixels`."""
+    backbone: Literal["conv4", "resnet12", "resnet18", "small", "pixels"] = "conv4"
+    """The paper's three [C], the small one of common.networks [ours], or pixels: none at all, for `evaluate
+    pixels`.
+    """
     dim: int = 1600
-    """Channels of Conv4's last layer [C] (note W1); the ResNets have 512 and do not read it."""
+    """Channels of Conv4's last layer [C] (note W1); the others do not read it: the ResNets have 512."""
+    widths: tuple[int, ...] = (16, 32, 64, 128)
+    """Channels of the small backbone's stages; the last are the embedding [ours]."""
+    pools: int = 2
+    """Stages of the small backbone that end in 2x2 max-pooling [ours]."""
     pool: Literal["max", "flatten"] = "max"
     """Conv4: maximum over the last map [C], or all its places, the usual ProtoNet."""
 

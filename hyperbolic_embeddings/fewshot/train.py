@@ -19,6 +19,7 @@ from common.data.loading import Loader
 from common.data.loading import embed as embed_all
 from common.data.samplers import EpisodeSampler
 from common.data.splits import hold_out_classes
+from common.networks import SmallCNN, first_stages
 from common.run import LossMeter, Run, not_finite
 from hyperbolic_embeddings.fewshot import backbones
 from hyperbolic_embeddings.fewshot.episodes import VAL_SEED, accuracies, draw
@@ -170,13 +171,23 @@ def check_test_episodes(cfg: FewShot) -> None:
 
 
 def load(cfg: FewShot, split: str, size: int, *, resident: bool | None = True) -> Dataset:
-    """A split, in memory unless asked otherwise. CUB, CUB-100 and mini-ImageNet have few-shot splits of their
-    own.
-    """
-    protocol = "retrieval" if cfg.data.startswith(("omniglot", "folder:")) else "fewshot"
+    """A split, in memory unless asked otherwise."""
     return data.load(
-        cfg.data, split, size=size, protocol=protocol, crop=cfg.crop, channels=cfg.channels, resident=resident
+        cfg.data,
+        split,
+        size=size,
+        protocol=protocol(cfg),
+        crop=cfg.crop,
+        channels=cfg.channels,
+        resident=resident,
     )
+
+
+def protocol(cfg: FewShot) -> str:
+    """For common.data.load. CUB, CUB-100 and mini-ImageNet have few-shot splits of their own; others do
+    not.
+    """
+    return "retrieval" if cfg.data.startswith(("omniglot", "folder:")) else cfg.protocol
 
 
 def training_set(cfg: FewShot) -> Dataset:
@@ -200,7 +211,7 @@ def augmentation(cfg: FewShot) -> Augment:
     """Random resized crop, flip, brightness, contrast, colour; for drawings a small affine change instead."""
     return Augment(
         size=cfg.size,
-        resized_crop=(0.08, 1.0) if cfg.resized_crop else None,
+        resized_crop=cfg.crop_area if cfg.resized_crop else None,
         flip=cfg.flip,
         brightness=cfg.jitter,
         contrast=cfg.jitter,
@@ -230,6 +241,9 @@ def build(cfg: FewShot) -> tuple[nn.Module, ProtoHead]:
         return backbones.ResNet12(channels=cfg.channels), head
     if cfg.backbone == "resnet18":
         return backbones.ResNet18(channels=cfg.channels), head
+    if cfg.backbone == "small":
+        pooled = first_stages(cfg.pools, cfg.widths)
+        return SmallCNN(cfg.widths, pooled, channels=cfg.channels, average=True), head
     return backbones.Conv4(cfg.dim, channels=cfg.channels, size=cfg.size, pool=cfg.pool), head
 
 

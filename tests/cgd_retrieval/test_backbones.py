@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from cgd_retrieval.backbones import STRIDES, SmallCNN, bn_inception, build, freeze_batch_norm, resnet50
+from cgd_retrieval.backbones import STRIDES, bn_inception, build, freeze_batch_norm, resnet50
+from common.networks import SmallCNN
 
 
 def parameters(module):
@@ -108,24 +109,6 @@ def test_small_map_sizes(widths, stride, size, side):
     assert net.channels == widths[-1]
 
 
-def test_small_is_conv_norm_relu_pool():
-    """Pooling before the ReLU gives the values of the usual order, in either memory format."""
-    net = SmallCNN((4, 5), (1,)).eval()
-    x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    one, two = (list(stage.children()) for stage in net.stages)
-    usual = nn.functional.max_pool2d(one[1](one[0](x)).relu(), 2)
-    usual = two[1](two[0](usual)).relu()
-    torch.testing.assert_close(net(x), usual)
-    torch.testing.assert_close(net(x.contiguous(memory_format=torch.channels_last)), usual)
-
-
-def test_small_survives_a_checkpoint():
-    net, other = SmallCNN((4, 5), (1,)).eval(), SmallCNN((4, 5), (1,)).eval()
-    other.load_state_dict(net.state_dict())
-    x = torch.randn(1, 3, 8, 8)
-    assert torch.equal(net(x), other(x))
-
-
 def test_bn_inception_halves_by_strides():
     with torch.device("meta"):
         net = bn_inception("none")
@@ -176,10 +159,6 @@ def test_bad_requests_are_one_clear_sentence():
         torch.device("meta"),
     ):
         build("resnet50", weights="V9")
-    with pytest.raises(ValueError, match="at least one stage"):
-        SmallCNN(())
-    with pytest.raises(ValueError, match="counted from 1 to 2"):
-        SmallCNN((4, 4), (0,))
 
 
 def test_a_failed_download_says_what_to_put_where(monkeypatch, tmp_path):

@@ -9,7 +9,6 @@ import torch
 from torch.nn.functional import normalize
 
 from cgd_retrieval import evaluate, maps
-from cgd_retrieval.backbones import SmallCNN
 from cgd_retrieval.descriptors import gem, mac, spoc
 from cgd_retrieval.maps import contribution_map, spatial_entropy
 from cgd_retrieval.model import CGD, CONFIGS
@@ -19,6 +18,7 @@ from common.data import embedded
 from common.data.augment import Augment
 from common.data.dataset import Dataset
 from common.data.loading import Loader
+from common.networks import SmallCNN
 
 POOL = {"S": spoc, "M": mac, "G": gem}
 

@@ -8,10 +8,11 @@ import torch
 from torch import nn
 from torch.nn.functional import normalize
 
-from cgd_retrieval.backbones import SmallCNN, resnet50
+from cgd_retrieval.backbones import resnet50
 from cgd_retrieval.descriptors import gem, mac, spoc
 from cgd_retrieval.losses import batch_hard_triplet_loss
 from cgd_retrieval.model import CGD, CONFIGS
+from common.networks import SmallCNN
 
 POOL = {"S": spoc, "M": mac, "G": gem}
 

@@ -6,25 +6,15 @@ import torch.nn.functional as F
 import torchvision
 from torch import nn
 
+from common.networks import SmallCNN
 from hierarchical_multilabel import model
-from hierarchical_multilabel.model import Encoder, ResNet, SmallCNN, build
+from hierarchical_multilabel.model import Encoder, ResNet, build
 
 SMALL = {"widths": (4, 6), "pools": 1, "frozen": 0, "dim": 5}
 
 
 def pictures(n=3, size=16):
     return torch.randn(n, 3, size, size, generator=torch.Generator().manual_seed(0))
-
-
-def test_small_network_is_its_definition():
-    net = SmallCNN((4, 6), pools=1).eval()
-    first, norm, _, _, second, norm2, _ = net.stages
-    x = pictures()
-    a = F.max_pool2d(norm(first(x)).relu(), 2)  # pooling behind the ReLU: the same values
-    expected = norm2(second(a)).relu().mean((2, 3))
-    torch.testing.assert_close(net(x), expected)
-    assert net(x).shape == (3, net.channels) == (3, 6)
-    torch.testing.assert_close(net(x.to(memory_format=torch.channels_last)), expected)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
@@ -139,12 +129,10 @@ def test_published_weights(monkeypatch, tmp_path):
 
 def test_bad_settings_are_one_clear_sentence():
     for wrong, told in (
-        (lambda: SmallCNN(()), r"widths is \(\); give at least one stage"),
-        (lambda: SmallCNN((4, 0)), "each of at least 1 channel"),
-        (lambda: SmallCNN((4,), pools=2), "pools is 2; give 0 to 1"),
+        (lambda: build("small", None, **{**SMALL, "pools": 3}), "pools is 3; give 0 to 2"),
         (lambda: ResNet("resnet18", frozen=5), "frozen is 5; a ResNet has 4 stages"),
         (lambda: ResNet("resnet18", small_images=True, frozen=1), "frozen parts keep published weights"),
-        (lambda: Encoder(SmallCNN((4,), 0), dim=0), "dim is 0"),
+        (lambda: Encoder(SmallCNN((4,), (), average=True), dim=0), "dim is 0"),
         (lambda: build("small", "IMAGENET1K_V1", **SMALL), "there are none for the small network"),
         (lambda: build("small", None, **{**SMALL, "frozen": 1}), "frozen is 1: the small network"),
         (lambda: build("resnet18", "IMAGENET1K_V1", **SMALL), "the small-image stem of resnet18 has none"),
