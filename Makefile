@@ -15,7 +15,7 @@ STAMP := .venv/.installed
 REPRODUCE = $(PY) -m common.reproduce $(1) $(if $(BUDGET),--budget $(BUDGET)) $(if $(TABLE),--table $(TABLE)) $(if $(SEEDS),--seeds $(SEEDS))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test check smoke reproduce reproduce-cgd reproduce-hyperbolic reproduce-hierarchical reproduce-instance tables report gallery-cgd maps-cgd book torture bench bench-scale
+.PHONY: help setup test check smoke reproduce reproduce-cgd reproduce-hyperbolic reproduce-hierarchical reproduce-instance compare tables report gallery-cgd maps-cgd book torture bench bench-scale
 
 help: ## this list
 	@grep -hE '^[a-z%<>-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -65,6 +65,9 @@ reproduce-hierarchical: $(STAMP) ## the same for Use All The Labels (HiMulConE)
 
 reproduce-instance: $(STAMP) ## the same for Non-Parametric Instance Discrimination
 	$(call REPRODUCE,instance_discrimination)
+
+compare: $(STAMP) ## every method on the same data, network and length: two hours of one core, SEEDS=0 for one seed
+	$(PY) -m common.reproduce benchmarks.compare --table $(or $(TABLE),all) $(if $(SEEDS),--seeds $(SEEDS))
 
 tables: $(STAMP) ## render every table and figure from results/
 	$(PY) -m common.results render

@@ -20,7 +20,8 @@ class Row:
     label: str
     """What the reader sees in the first column."""
     preset: str
-    """`python -m <paper>.train PRESET`; for a baseline `evaluate` measures it without one."""
+    """`python -m <paper>.train PRESET`; for a baseline `evaluate` measures it without one. In a plan that
+    compares papers: PAPER/PRESET."""
     overrides: dict[str, str | int | float | bool] = field(default_factory=dict)
     """Field -> value, passed as `--field value`."""
     target: str = ""
@@ -71,11 +72,11 @@ class Plan:
     """All tables of one paper, and the presets that they are made of."""
 
     paper: str
-    """Folder name."""
+    """Folder name; of the plan that compares papers, the dotted name of its package."""
     title: str
     tables: tuple[Table, ...]
     presets: dict[str, dict[str, Any]]
-    """Every preset's configuration, field by field."""
+    """Every preset's configuration, field by field, by the names that rows use."""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1)

@@ -1,4 +1,5 @@
-"""The driver behind `make reproduce-*`: walks a paper's tables, trains and measures what is missing, renders.
+"""The driver behind `make reproduce-*` and `make compare`: walks the tables of a paper, or of the plan that
+compares papers; trains and measures what is missing, renders.
 
 `python -m common.reproduce cgd_retrieval [--budget mini|paper] [--table NAME ...|all] [--seeds 0 1 2]`
 
@@ -53,31 +54,44 @@ class Cell:
         )
 
     @property
+    def trained_by(self) -> tuple[str, str]:
+        """(paper, its preset). A row of a plan that compares papers names both."""
+        paper, _, preset = self.row.preset.rpartition("/")
+        return paper or self.paper, preset
+
+    @property
     def folder(self) -> Path:
-        return run.run_folder(self.paper, self.row.preset, self.changed, self.seed)
+        return run.run_folder(*self.trained_by, self.changed, self.seed)
 
     @property
     def log(self) -> Path:
         """What the commands print."""
-        return (
-            self.folder.with_name("logs") / f"{self.folder.name}{'' if self.row.train else '-baseline'}.txt"
-        )
-
-    def arguments(self) -> list[str]:
-        return [self.row.preset, *config.flags(self.changed), "--seed", str(self.seed)]
+        paper, _ = self.trained_by
+        name = ("" if paper == self.paper else f"{paper}-") + self.folder.name
+        return Path("runs", self.paper, "logs", f"{name}{'' if self.row.train else '-baseline'}.txt")
 
     def commands(self) -> list[list[str]]:
-        """What is run, in order."""
+        """What is run, in order: the words after `python -m`."""
+        (paper, preset), measure = self.trained_by, f"{self.paper}.evaluate"
+        changes = [*config.flags(self.changed), "--seed", str(self.seed)]
         if not self.row.train:
-            return [["evaluate", self.row.baseline, *self.arguments(), "--record"]]
-        return [["train", *self.arguments()], ["evaluate", str(self.folder / "last.pt"), "--record"]]
+            return [[measure, self.row.baseline, self.row.preset, *changes, "--record"]]
+        return [[f"{paper}.train", preset, *changes], [measure, str(self.folder / "last.pt"), "--record"]]
+
+    def code(self, module: str) -> str:
+        """Fingerprint of the code behind 'train' or 'evaluate'."""
+        paper = self.trained_by[0]
+        modules = [f"{paper}.{module}"]
+        if module == "evaluate" and paper != self.paper:
+            modules.append(f"{self.paper}.evaluate")
+        return " ".join(map(run.code_fingerprint, modules))
 
 
 def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m common.reproduce", description=(__doc__ or "").split("\n")[0]
     )
-    parser.add_argument("paper", help="folder of the paper, e.g. cgd_retrieval")
+    parser.add_argument("paper", help=f"folder of the paper, e.g. cgd_retrieval, or {results.COMPARISON}")
     parser.add_argument(
         "--budget", choices=("mini", "paper"), help="default: mini, or the one that has the named table"
     )
@@ -100,16 +114,14 @@ def main(argv: list[str]) -> None:
         policy = "real"  # published settings on generated drawings would cost days and answer nothing
     names = {name: data.resolve(name, policy) for name in dict.fromkeys(t.dataset for t, _ in chosen)}
     cells = unique(expand(plan, chosen, names, args.seeds, bool(args.table)))
-    code = run.code_fingerprint(f"{args.paper}.train")
-    waiting = [c for c in cells if not is_finished(plan, c, code)]
+    waiting = [c for c in cells if not is_finished(plan, c)]
     jobs = args.jobs or (1 if compute.pick_device().type == "cuda" else compute.cores())
     announce(plan, chosen, cells, waiting, jobs)
     failures = work(plan, waiting, jobs) if waiting else []
     for table, _ in chosen:
         print(f"\n{results.terminal_table(plan, table, synthetic=names[table.dataset] == 'embedded')}")
     if all(name != "embedded" for name in names.values()):
-        results.render([args.paper])
-        print(f"\nrendered beside the published tables: {args.paper}/reproduce.md")
+        print(f"\nrendered: {results.render_tables_of(args.paper)}")
     if failures:
         raise ValueError(f"{len(failures)} of {len(cells)} runs failed: {'; '.join(failures)}")
 
@@ -169,7 +181,7 @@ def unique(cells: Iterable[Cell]) -> list[Cell]:
     return list({c.key: c for c in reversed(list(cells))}.values())[::-1]
 
 
-def is_finished(plan: Plan, cell: Cell, code: str) -> bool:
+def is_finished(plan: Plan, cell: Cell) -> bool:
     """Whether the run folder is finished and its figures are recorded."""
     if not cell.row.train:
         note = cell.log.with_suffix(".json")
@@ -177,15 +189,15 @@ def is_finished(plan: Plan, cell: Cell, code: str) -> bool:
             return False
         return results.has_baseline(cell.paper, cell.row.preset, cell.changed, cell.seed)
     cfg = plan.presets[cell.row.preset] | cell.changed | {"seed": cell.seed}
-    done = run.finished(cell.folder, cfg, code)
+    done = run.finished(cell.folder, cfg, cell.code("train"))
     return done is not None and results.has_checkpoint(cell.paper, done["checkpoint"])
 
 
 def measured_note(plan: Plan, cell: Cell) -> str:
     """What was measured without training, by which configuration and code; written beside the log."""
     cfg = plan.presets[cell.row.preset] | cell.changed | {"seed": cell.seed}
-    code = run.code_fingerprint(f"{cell.paper}.evaluate")
-    return json.dumps({"baseline": cell.row.baseline, "config": cfg, "code": code}, sort_keys=True)
+    note = {"baseline": cell.row.baseline, "config": cfg, "code": cell.code("evaluate")}
+    return json.dumps(note, sort_keys=True)
 
 
 def announce(plan: Plan, chosen: list[Any], cells: list[Cell], waiting: list[Cell], jobs: int) -> None:
@@ -222,7 +234,7 @@ def work(plan: Plan, cells: list[Cell], jobs: int) -> list[str]:
         for words in cell.commands():
             if stop.is_set():
                 return ""
-            command = [sys.executable, "-m", f"{cell.paper}.{words[0]}", *words[1:]]
+            command = [sys.executable, "-m", *words]
             with open(log, "ab") as file:
                 file.write(f"$ python -m {' '.join(command[2:])}\n".encode())
                 file.flush()

@@ -264,9 +264,7 @@ def _runs(source: Page, table: Table, dataset: str, lines: Sequence[Line]) -> li
                     label=line.row.label,
                     seed=seed,
                     values=tuple(_value(rows, column) for column in table.columns),
-                    commands=tuple(
-                        shlex.join(["python", "-m", f"{source.paper}.{w[0]}", *w[1:]]) for w in words
-                    ),
+                    commands=tuple(shlex.join(["python", "-m", *w]) for w in words),
                     facts={} if rows.empty else _facts(rows.iloc[-1]),
                 )
             )

@@ -6,9 +6,11 @@
     published                 published numbers that were checked, with their source
     peers                     what others report, with its source; unchecked numbers carry a mark
     commands                  what each table costs and the command that fills it
+    trained                   of every row of the plan's `mini` tables, the command that trains it
     overview                  README.md only: all papers, one line each
 
-In README.md every name but the last is preceded by `<paper>/`. Everything comes from results/, from the plan
+In README.md every name but the last is preceded by `<paper>/`, or by `compare/` for the tables that compare
+papers. Everything comes from results/, from the plan
 (`python -m <paper>.tables`) and, where there is one, from `python -m <paper>.claims`, run at the root of the
 repository.
 """
@@ -18,6 +20,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shlex
 import subprocess
 import sys
 from collections import Counter
@@ -28,6 +31,7 @@ from typing import Any
 
 import pandas as pd
 
+from common import config
 from common.files import write_atomically
 from common.plan import Plan, Table
 from common.results.published import load_published
@@ -47,6 +51,9 @@ from common.results.verdicts import CONTRADICTED, INCONCLUSIVE, SUPPORTED, TOO_F
 _OPEN = re.compile(r"<!--\s*table:\s*(.*?)\s*-->")
 _CLOSE = re.compile(r"<!--\s*/table\s*-->")
 _FENCE = re.compile(r"\s*(`{3,}|~{3,})")
+
+COMPARISON = "benchmarks.compare"
+"""The plan whose rows are of several papers; it has no page of its own, its tables stand in README.md."""
 
 NO_RUN = "not run"
 """What stands in place of a verdict while no seed has been run."""
@@ -75,7 +82,10 @@ def render(papers: Sequence[str] | None = None, *, check: bool = False) -> list[
         )
     jobs = [(Path(name) / "reproduce.md", known[name].block) for name in chosen]
     if Path("README.md").exists():
-        jobs.insert(0, (Path("README.md"), lambda marker: _readme_block(known, marker)))
+        blocks = {**{name: page.block for name, page in known.items()}, "compare": Page(COMPARISON).block}
+        jobs.insert(
+            0, (Path("README.md"), lambda marker: _readme_block(list(known.values()), blocks, marker))
+        )
     stale, drafts = [], {}
     for path, block in jobs:
         text, changed = rewrite(path, block)
@@ -86,6 +96,13 @@ def render(papers: Sequence[str] | None = None, *, check: bool = False) -> list[
         for path, text in drafts.items():
             write_atomically(path, text.encode("utf-8"))
     return stale
+
+
+def render_tables_of(paper: str) -> str:
+    """Render the tables of one paper, or of the plan that compares papers; the file that shows them."""
+    own = [] if paper == COMPARISON else [paper]
+    render(own)
+    return "README.md" if paper == COMPARISON else f"{paper}/reproduce.md, beside the published tables"
 
 
 def papers_on_disk() -> list[str]:
@@ -178,6 +195,7 @@ class Page:
             "published": self.published_text,
             "peers": self.peers_text,
             "commands": self.commands_text,
+            "trained": self.trained_text,
         }
         if marker in simple:
             return simple[marker]()
@@ -210,7 +228,8 @@ class Page:
 
     def command(self, table: Table | None = None) -> str:
         """What fills a table, or the default rows of budget mini."""
-        words = ["make", f"reproduce-{self.paper.split('_')[0]}"]
+        name = self.paper.split("_")[0]
+        words = ["make", "compare" if self.paper == COMPARISON else f"reproduce-{name}"]
         if table is not None:
             words += ["BUDGET=paper"] * (table.budget == "paper") + [f"TABLE={table.name}"]
         return " ".join(words)
@@ -257,6 +276,18 @@ class Page:
             body.append([table, row, by, dataset, setting, ", ".join(values), source])
         return body
 
+    def trained_text(self) -> str:
+        body = []
+        for table in self.tables("mini"):
+            for row in table.rows:
+                paper, _, preset = row.preset.rpartition("/")
+                paper, changes = paper or self.paper, config.flags(row.overrides)
+                words = [f"{paper}.train", preset, *changes]
+                if row.baseline:
+                    words = [f"{self.paper}.evaluate", row.baseline, row.preset, *changes]
+                body.append([row.label, table.dataset, _code(shlex.join(["python", "-m", *words]))])
+        return grid(["row", "data", "command, seed 0"], body, "lll")
+
     def commands_text(self) -> str:
         default = [r for t in self.tables("mini") for r in t.rows if r.label in t.default]
         cost = f"{duration(sum(row.minutes for row in default))}, one core"
@@ -268,13 +299,13 @@ class Page:
         return grid(["command", "what", "estimated time"], body, "lll")
 
 
-def _readme_block(pages: dict[str, Page], marker: str) -> str:
+def _readme_block(pages: Sequence[Page], blocks: dict[str, Callable[[str], str]], marker: str) -> str:
     if marker == "overview":
-        return _overview(pages.values())
+        return _overview(pages)
     paper, _, rest = marker.partition("/")
-    if paper not in pages:
-        raise ValueError(f"no such table; choose from overview, {', '.join(f'{p}/...' for p in pages)}")
-    return pages[paper].block(rest)
+    if paper not in blocks:
+        raise ValueError(f"no such table; choose from overview, {', '.join(f'{p}/...' for p in blocks)}")
+    return blocks[paper](rest)
 
 
 def _overview(pages: Any) -> str:

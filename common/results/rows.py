@@ -118,10 +118,12 @@ def runs_file(paper: str, root: Path = Path("results")) -> Path:
 
 
 def paper_name(paper: str) -> str:
-    """The name itself. ValueError when it cannot be the name of a paper's folder (a path, say)."""
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", paper):
+    """The name itself; of a package in a folder, benchmarks.compare, its last part. ValueError when it cannot
+    be the name of a paper's folder (a path, say).
+    """
+    if not re.fullmatch(r"([a-z][a-z0-9_]*\.)*[a-z][a-z0-9_]*", paper):
         raise ValueError(f"paper {paper!r}: give the name of the paper's folder, e.g. cgd_retrieval")
-    return paper
+    return paper.rpartition(".")[2]
 
 
 def canonical(overrides: Mapping[str, Any]) -> str:
