@@ -12,6 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from cgd_retrieval.presets import PRESETS
+from cgd_retrieval.train import augmentation
+from common import config
+from common.data.augment import Augment
+
 ROOT = Path(__file__).parents[2]
 TINY = ["smoke", "--steps", "24", "--epoch-steps", "3"]
 
@@ -40,6 +45,15 @@ def lines(folder: Path) -> list[dict]:
         {k: v for k, v in r.items() if k not in ("seconds", "images_per_second", "peak_memory_mb")}
         for r in rows
     ]
+
+
+def test_a_resized_crop_and_colour_take_the_place_of_the_plain_crop():
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    plain = {"size": 64, "flip": 0.5, "mean": mean, "std": std}
+    assert augmentation(PRESETS["cub-100"][1]) == Augment(random_crop=True, **plain)
+    _, cfg = config.parse(PRESETS, ["cub-100", "--crop-area", "0.5", "1", "--colour", "0.3"])
+    changed = {"brightness": 0.3, "contrast": 0.3, "saturation": 0.3}
+    assert augmentation(cfg) == Augment(resized_crop=(0.5, 1.0), **changed, **plain)
 
 
 @pytest.fixture(scope="module")

@@ -104,11 +104,32 @@ def place(tmp_path_factory):
     return folder
 
 
-def start(place: Path, *words: str) -> subprocess.Popen:
+def compared(text: str) -> str:
+    """A module of the toy paper, turned into one of the plan that compares papers."""
+    for old, new in (
+        ('preset="a"', 'preset="toy/a"'),
+        ('c["preset"]', '"toy/a"'),
+        ("presets = {n:", 'presets = {f"toy/{n}":'),
+        ('"toy"', '"two.compare"'),
+    ):
+        text = text.replace(old, new)
+    return text
+
+
+@pytest.fixture(scope="module")
+def comparing(place):
+    (place / "two/compare").mkdir(parents=True)
+    (place / "results/published/compare.csv").write_bytes((place / "results/published/toy.csv").read_bytes())
+    for name, text in {"tables": TABLES, "evaluate": EVALUATE}.items():
+        (place / f"two/compare/{name}.py").write_text(compared(text))
+    return place
+
+
+def start(place: Path, *words: str, paper: str = "toy") -> subprocess.Popen:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "DATA": "synthetic"}
     environment.pop("PYTHONPATH", None)
     return subprocess.Popen(
-        [sys.executable, "-m", "common.reproduce", "toy", *words],
+        [sys.executable, "-m", "common.reproduce", paper, *words],
         cwd=place,
         env=environment,
         stdout=subprocess.PIPE,
@@ -117,8 +138,8 @@ def start(place: Path, *words: str) -> subprocess.Popen:
     )
 
 
-def drive(place: Path, *words: str) -> tuple[int, str, str]:
-    process = start(place, *words)
+def drive(place: Path, *words: str, paper: str = "toy") -> tuple[int, str, str]:
+    process = start(place, *words, paper=paper)
     out, err = process.communicate(timeout=240)
     return process.returncode, out, err
 
@@ -157,6 +178,30 @@ def test_the_driver_from_first_run_to_nothing_left(place):
         assert status == 0, err
         assert "3 runs, 0 finished; 3 to go" in out or what == "other code measures", what
         assert "3 runs, 3 finished" not in out, what
+
+
+def test_a_plan_that_compares_papers_trains_by_their_commands_and_measures_by_its_own(comparing):
+    """Seed 7 is new to the paper; its run then serves both, each with rows and notes of its own."""
+    status, out, err = drive(comparing, "--table", "first", "--seeds", "7", paper="two.compare")
+    assert status == 0, err
+    assert "3 runs, 0 finished; 3 to go" in out
+    assert (comparing / "runs/toy/a-s7/done.json").exists(), "trained as the paper trains"
+    rows = (comparing / "results/runs/compare.csv").read_text()
+    assert rows.count("toy/a") == 3
+    assert "50.0" in out, "the table is printed from these rows"
+    log = (comparing / "runs/two.compare/logs/toy-a-s7.txt").read_text().splitlines()
+    assert [line for line in log if line.startswith("$")] == [
+        "$ python -m toy.train a --seed 7",
+        "$ python -m two.compare.evaluate runs/toy/a-s7/last.pt --record",
+    ]
+
+    status, out, err = drive(comparing, "--table", "first", "--seeds", "7", paper="two.compare")
+    assert status == 0, err
+    assert "3 runs, 3 finished; 0 to go" in out
+    status, out, err = drive(comparing, "--table", "first", "--seeds", "7")
+    assert status == 0, err
+    assert "3 runs, 0 finished; 3 to go" in out, "the paper has no rows of its own yet"
+    assert (comparing / "results/runs/compare.csv").read_text() == rows
 
 
 def test_a_failed_run_does_not_stop_the_others_and_is_told_last(place):

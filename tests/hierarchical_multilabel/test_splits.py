@@ -169,6 +169,17 @@ def test_a_fifth_of_each_class_is_kept_for_seen(world):
     assert torch.bincount(parts.train.label).tolist() == [6] * 12
 
 
+@pytest.mark.parametrize("name", ["omniglot", "cub_100"])
+def test_with_nothing_set_aside_every_picture_trains(world, name):
+    parts = load(name, size=1, set_aside=False)
+    assert parts.train is WORLD[name]["train"]
+    assert parts.seen is None
+    assert parts.unseen is WORLD[name]["test"]
+    world.clear()
+    assert training_set(name, size=1, set_aside=False) is WORLD[name]["train"]
+    assert world == [(name, "train")]
+
+
 @pytest.mark.parametrize("name", WORLD)
 def test_choosing_hyper_parameters_touches_no_test_picture(world, name):
     test = [part for split, part in WORLD[name].items() if split != "train"]

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch.nn.functional import normalize
 
-from common import results
+from common import gallery, results
 from common.data import embedded, layouts
 from common.data.dataset import Dataset
 from instance_discrimination import cost, evaluate, figures, pictures, train
@@ -85,6 +85,29 @@ def test_recorded_figures_are_those_of_a_naive_vote(here):
     with np.load("out.npz", allow_pickle=False) as saved:
         np.testing.assert_allclose(saved["embedding"], v.numpy(), atol=1e-6)
     assert set(results.load_runs("instance_discrimination")["dataset"]) == {"embedded"}
+
+
+def test_labels_of_training_do_not_vote_on_unseen_classes(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DATA", "auto")
+    path = trained("smoke", *TINY, "--protocol", "retrieval", "--backbone", "small", "--pools", "1")
+    found = recorded([str(path), "--export", "out.npz"])
+    assert set(found) == {"parameters", "train_loss", "loss@1"}
+    assert "no training label votes" in capsys.readouterr().out
+    model, _, cfg, _, _ = evaluate.load(path)
+    test = pictures.load(cfg.data, "test", cfg.size, "retrieval")
+    export = gallery.read_export("out.npz")
+    assert (export.split, export.protocol) == ("test", "retrieval")
+    assert torch.equal(export.labels, test.labels)
+    torch.testing.assert_close(export.embedding, evaluate.embed(model, cfg, test, CPU))
+    assert torch.equal(export.pictures().labels, test.labels)
+
+
+def test_held_out_pictures_of_training_classes_are_voted_on_under_either_protocol(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DATA", "auto")
+    words = ["--protocol", "retrieval", "--held-out", "20"]
+    assert "knn" in recorded([str(trained("smoke", *TINY, *words)), "--split", "val"])
 
 
 def test_embeddings_do_not_depend_on_the_batch(here):

@@ -62,6 +62,35 @@ def test_the_three_sets_nest_and_never_meet_the_held_out_ones():
     assert torch.equal(sets.training.label, whole.label[training])
 
 
+def test_retrieval_trains_and_tests_on_different_classes(monkeypatch):
+    """The embedded set has both divisions: kinds of train drawn again, and kinds that train never saw."""
+    asked, load = [], pictures.data.load
+
+    def find(name, split, **options):
+        asked.append((split, options["protocol"]))
+        return load(name, split, **options)
+
+    monkeypatch.setattr(pictures.data, "load", find)
+    cfg = dataclasses.replace(SMOKE, protocol="retrieval")
+    train = pictures.split(cfg).training
+    unseen = pictures.load(cfg.data, "test", 32, cfg.protocol)
+    seen = pictures.load(SMOKE.data, "test", 32, SMOKE.protocol)
+    assert asked == [("train", "retrieval"), ("test", "retrieval"), ("test", "classification")]
+    assert not {unseen.names[0][i] for i in unseen.labels[:, 0]} & {
+        train.names[0][i] for i in train.labels[:, 0]
+    }
+    assert seen.names == train.names
+
+
+def test_augmentation_of_drawings_and_of_photographs():
+    drawings = PRESETS["omniglot"][1]
+    assert pictures.augmentation(drawings) == Augment(
+        size=32, rotate=12.0, translate=0.08, scale=(1 - 0.12, 1 + 0.12), shear=8.0,
+        mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0),
+    )  # fmt: skip
+    assert pictures.augmentation(PRESETS["cifar10"][1]).resized_crop == (0.2, 1.0)
+
+
 def test_all_pictures_keep_their_own_order():
     sets = pictures.split(SMOKE)
     assert sets.held_out is None

@@ -368,6 +368,8 @@ BAD = [
     (["smoke", "--save-every", "0"], "--save-every 0"),
     (["smoke", "--data", "folder:nowhere"], "nowhere"),
     (["smoke", "--data", "imagenet"], r"train/CLASS"),
+    (["smoke", "--data", "imagenet", "--rotate", "3"], "--rotate 3.0 with --data imagenet: photographs"),
+    (["smoke", "--data", "imagenet", "--crop-area", "1"], "--crop-area 1.0 with --data imagenet"),
     (["smoke", "--device", "toaster"], "not a device"),
 ]
 

@@ -194,6 +194,29 @@ def test_published_augmentation():
     )
 
 
+def test_crops_of_another_area():
+    _, cfg = config.parse(PRESETS, ["cub-100-protonet", "--crop-area", "0.5", "1"])
+    assert train.augmentation(cfg).resized_crop == (0.5, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("preset", "words", "wanted"),
+    [
+        ("cub-100-protonet", [], "fewshot"),
+        ("cub-100-protonet", ["--protocol", "retrieval"], "retrieval"),
+        ("omniglot-protonet", [], "retrieval"),
+        ("omniglot-protonet", ["--data", "folder:pictures", "--protocol", "fewshot"], "retrieval"),
+    ],
+)
+def test_which_classes_train_and_test(monkeypatch, preset, words, wanted):
+    asked = []
+    monkeypatch.setattr(train.data, "load", lambda *_, protocol, **__: asked.append(protocol))
+    _, cfg = config.parse(PRESETS, [preset, *words])
+    for split in ("train", "test"):
+        train.load(cfg, split, 8)
+    assert asked == [wanted] * 2
+
+
 def test_augmentation_of_drawings():
     assert train.augmentation(PRESETS["omniglot-protonet"][1]) == Augment(
         size=28,
