@@ -229,7 +229,9 @@ def tables() -> tuple[Table, ...]:
                 column("unseen/species/probe", "probe species"),
                 column("seen/species/probe", "seen: probe species"),
             ),
-            note="Unseen species unless said otherwise; their families and orders may be seen.",
+            note="Unseen species unless said otherwise; 7 of their 17 families and 5 of their 7 orders are "
+            "seen. A family or an order is never found by the query's own species or family, so that family "
+            "20-NN is at most 86.1 and order 20-NN at most 76.7: elsewhere there is no other one.",
             dataset="cub_100",
         ),
         mini(
