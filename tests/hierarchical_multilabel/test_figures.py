@@ -13,7 +13,7 @@ from common.data import layouts
 from hierarchical_multilabel import figures, splits, train
 from hierarchical_multilabel.tables import BATCHES, METHODS, changes
 
-DRAWN = ("losses", "alphabets", "batch", "levels", "embedding", "similarity")
+DRAWN = ("losses", "alphabets", "birds", "batch", "levels", "embedding", "similarity")
 
 
 @pytest.fixture
@@ -51,6 +51,14 @@ def runs():
                             "value": 0.3 + 0.02 * number + 0.01 * seed, "date": "2026-01-01",
                         }
                     )  # fmt: skip
+    birds = {"preset": "cub-100", "dataset": "cub_100", "metric": "unseen/species/recall@1"}
+    rows += [
+        row | birds
+        for row in rows
+        if row["metric"] == "unseen/character/recall@1" and "batch" not in row["overrides"]
+    ]
+    pixels = {"overrides": results.canonical({"backbone": "pixels"}), "value": 0.1}
+    rows += [rows[0] | pixels, rows[-1] | pixels]
     return pd.DataFrame(rows)
 
 
@@ -75,7 +83,7 @@ def test_rows_logs_and_checkpoints_are_drawn(place, capsys, monkeypatch):
         assert min(picture.size) > 300
         assert picture.getextrema()[0] < 100, "not an empty page"
     figures.main([])
-    for name in ("losses", "batch", "levels", "similarity"):
+    for name in ("losses", "birds", "batch", "levels", "similarity"):
         assert (place / figures.FOLDER / f"{name}.png").read_bytes() == first[name], "no dates inside"
 
 
@@ -83,6 +91,10 @@ def test_values_are_those_of_one_row():
     found = figures.values(runs(), "unseen/character/recall@1", "HiMulConE")
     assert found == pytest.approx([0.3 + 0.02 * 8, 0.31 + 0.02 * 8])
     assert figures.values(runs(), "unseen/character/recall@1", "HiMulConE", batch=7) == []
+    assert figures.values(runs(), "unseen/species/recall@1", "SimCLR", "cub_100") == pytest.approx(
+        [0.3, 0.31]
+    )
+    assert figures.of_row(runs(), "unseen/species/recall@1", "cub_100", {"backbone": "pixels"}) == [0.1]
 
 
 def test_drawings_are_chosen_in_the_order_of_the_tree(place):
@@ -102,9 +114,33 @@ def test_the_matrix_is_that_of_cosines(place, monkeypatch):
     shown = []
 
     def keep(figure, path):
-        shown.append(figure.axes[0].images[0].get_array())
+        image = figure.axes[0].images[0]
+        shown.extend([image.get_array(), image.get_clim(), figure.axes[0].get_yticklabels()])
 
     monkeypatch.setattr(figures, "save", keep)
     rows = normalize(torch.randn(len(chosen), 5, generator=torch.Generator().manual_seed(0)), dim=1)
     figures.matrices({"one": rows}, chosen)
-    assert torch.allclose(torch.tensor(shown[0]), rows @ rows.T)
+    cosines = rows @ rows.T
+    assert torch.allclose(torch.tensor(shown[0]), cosines)
+    assert shown[1] == pytest.approx((float(cosines.min()), 1)), "nothing is cut off"
+    for at, text in enumerate(shown[2]):
+        drawings = (chosen.labels[:, 0] == at).nonzero()[:, 0].double()
+        assert (text.get_position()[1], text.get_text()) == (drawings.mean(), chosen.names[0][at])
+
+
+def test_no_two_characters_look_alike(place, monkeypatch):
+    unseen = splits.load("omniglot", size=32).unseen
+    assert unseen is not None
+    chosen = unseen.subset(figures.some(unseen), relabel=True)
+    looks = []
+
+    def keep(figure, path):
+        for dots in figure.axes[1].collections:
+            mark = dots.get_paths()[0].vertices.tobytes()
+            looks.append((tuple(dots.get_facecolor()[0]), mark, len(dots.get_offsets())))
+
+    monkeypatch.setattr(figures, "save", keep)
+    rows = normalize(torch.randn(len(chosen), 5, generator=torch.Generator().manual_seed(0)), dim=1)
+    figures.maps({"one": rows}, chosen)
+    assert len({look[:2] for look in looks}) == len(looks) == len(chosen.labels[:, 1].unique())
+    assert sum(count for *_, count in looks) == len(chosen)
