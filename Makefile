@@ -10,6 +10,14 @@ PYTHON ?= python3
 CHECKPOINT ?=
 BENCH ?=
 
+# A name that is misspelt would else go unread.
+comma := ,
+KNOWN := BUDGET TABLE SEEDS DATA_ROOT DATA EXTRAS PYTHON CHECKPOINT BENCH
+GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
+ifneq ($(filter-out $(KNOWN),$(GIVEN)),)
+$(error no variable $(sort $(filter-out $(KNOWN),$(GIVEN))); give $(subst $() ,$(comma) ,$(KNOWN)))
+endif
+
 PY := .venv/bin/python
 STAMP := .venv/.installed
 REPRODUCE = $(PY) -m common.reproduce $(1) $(if $(BUDGET),--budget $(BUDGET)) $(if $(TABLE),--table $(TABLE)) $(if $(SEEDS),--seeds $(SEEDS))

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 import platform
-import sys
 
 import torch
 
 from benchmarks.measure import measure, table
 from benchmarks.topics import TOPICS
+from common import typos
 from common.compute import device_name
 from common.metrics.contract import whole_number
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks", description="Speed and memory against peers."
-    )
+    parser = typos.Parser(prog="python -m benchmarks", description="Speed and memory against peers.")
     parser.add_argument(
         "topics", nargs="*", metavar="TOPIC", help=f"{', '.join(TOPICS)}; all when none is named"
     )
@@ -47,8 +44,7 @@ def main(argv: list[str] | None = None) -> None:
             try:
                 rows = measure(TOPICS[name], given.scale, number, rounds)
             except ValueError as error:
-                print(f"{case.title}: {error}", file=sys.stderr)
-                sys.exit(2)
+                typos.refuse(f"{case.title}: {error}")
             print(f"\n{table(case, rows)}", flush=True)
 
 

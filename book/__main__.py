@@ -15,15 +15,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from book import lessons, sources
-from common import config
+from common import config, typos
 
 NEEDED = {"sphinx": "sphinx", "furo": "furo", "myst_parser": "myst-parser", "latex2mathml": "latex2mathml"}
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = typos.Parser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--out", type=Path, default=sources.ROOT / "site", help="folder of the site")
     out = parser.parse_args(argv).out.resolve()
+    config.require_free_folder("--out", out)
     wrong = [
         sentence for paper in sources.papers() for sentence in sources.check(sources.PAGES / f"{paper}.md")
     ]

@@ -95,11 +95,19 @@ def require_free(option: str, path: Path | None) -> None:
         return
     if path.is_dir():
         raise ValueError(f"{option} {path}: that is a folder; give the name of a file in it")
-    above = next(folder for folder in [*path.parents, Path("/")] if folder.exists())
+    require_free_folder(option, path.parent, path)
+
+
+def require_free_folder(option: str, path: Path, told: Path | None = None) -> None:
+    """Before hours of work: files can be put into the folder `path`, which need not be there yet. ValueError
+    for a file, or below one. told: what the sentence names, if not the folder.
+    """
+    told = told or path
+    above = next(folder for folder in [path, *path.parents, Path("/")] if folder.exists())
     if not above.is_dir():
-        raise ValueError(f"{option} {path}: {above} is a file, no folder; give another place")
+        raise ValueError(f"{option} {told}: {above} is a file, no folder; give another place")
     if not os.access(above, os.W_OK):
-        raise ValueError(f"{option} {path}: {above} cannot be written; give another place")
+        raise ValueError(f"{option} {told}: {above} cannot be written; give another place")
 
 
 def changes(presets: Mapping[str, tuple[str, Any]], preset: str, **fields: Any) -> dict[str, Any]:

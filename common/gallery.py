@@ -21,7 +21,6 @@ queries.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import io
 import math
@@ -38,7 +37,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from common import config, data, distributed
+from common import config, data, distributed, typos
 from common.arguments import finite_number
 from common.data.dataset import Dataset
 from common.files import write_atomically
@@ -564,7 +563,7 @@ def _check_sizes(path: Path) -> None:
 
 
 def main(argv: Sequence[str]) -> None:
-    parser = argparse.ArgumentParser(
+    parser = typos.Parser(
         prog="python -m common.gallery",
         description="Draw queries with their nearest neighbours, by Euclidean distance of the exported rows "
         "(for points of a Poincaré ball, too: not their hyperbolic distance).",
@@ -584,6 +583,13 @@ def main(argv: Sequence[str]) -> None:
         "--npy", type=Path, metavar="FOLDER", help="also write embeddings.npy and labels.csv there"
     )
     args = parser.parse_args(argv)
+    for option, least in (("queries", 1), ("neighbours", 1), ("seed", 0)):
+        if (given := getattr(args, option)) < least:
+            raise ValueError(f"--{option} {given}: give at least {least}")
+    out = args.out or args.export.with_suffix(".png")
+    config.require_free("--out", out)
+    if args.npy:
+        config.require_free_folder("--npy", args.npy)
     queries = read_export(args.export)
     searched = None if args.gallery is None else read_export(args.gallery)
     if searched is not None and searched.names != queries.names:
@@ -607,7 +613,6 @@ def main(argv: Sequence[str]) -> None:
     note = caption(right, chosen, args.seed)
     if queries.c is not None:
         note += " Nearest by Euclidean, not hyperbolic, distance of points of the ball."
-    out = args.out or args.export.with_suffix(".png")
     draw(
         pictures,
         chosen,

@@ -10,7 +10,10 @@ import json
 import subprocess
 import sys
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
+
+from common import typos
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,9 +89,12 @@ class Plan:
         """Ask the paper's folder, in a process of its own."""
         done = subprocess.run([sys.executable, "-m", f"{paper}.tables"], capture_output=True, text=True)
         if done.returncode:
-            raise ValueError(
-                f"{paper} has no plan: `python -m {paper}.tables` failed: {done.stderr.strip()[-500:]}"
-            )
+            known = sorted(file.parent.name for file in Path(__file__).parents[1].glob("*/tables.py"))
+            if paper not in known:
+                near = typos.near(paper, known)
+                raise ValueError(f"paper {paper}: {near}give the folder of a paper, {typos.one_of(known)}")
+            why = done.stderr.strip().splitlines()[-1:]
+            raise ValueError(f"{paper} has no plan: `python -m {paper}.tables` failed: {' '.join(why)}")
         return Plan.from_json(done.stdout)
 
     @staticmethod

@@ -8,7 +8,6 @@ Every figure that shows a spread says what it is in its axis label or legend; sp
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import math
@@ -29,7 +28,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import ArrayLike
 from scipy.special import stdtrit
 
-from common import config
+from common import config, typos
 from common.files import write_atomically
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
@@ -467,9 +466,7 @@ def _words(name: str) -> str:
 
 
 def main(argv: Sequence[str]) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m common.plots", description="Plots of what runs have written."
-    )
+    parser = typos.Parser(prog="python -m common.plots", description="Plots of what runs have written.")
     commands = parser.add_subparsers(dest="command", required=True)
     one = commands.add_parser("curves", help="a logged column over epochs, a line per run")
     one.add_argument(
@@ -482,6 +479,7 @@ def main(argv: Sequence[str]) -> None:
     one.add_argument("--title", default="")
     one.add_argument("--out", type=Path, required=True, metavar="FILE.png")
     args = parser.parse_args(argv)
+    config.require_free("--out", args.out)
     curves(args.runs, args.x, args.y, args.out, args.labels, log_scale=args.log_scale, title=args.title)
     print(args.out)
 

@@ -12,7 +12,6 @@ or a kill, loses at most the epoch in progress: the same command goes on.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import signal
@@ -29,7 +28,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from common import compute, config, data, results, run
+from common import compute, config, data, results, run, typos
 from common.files import write_atomically
 from common.plan import Plan, Row, Table
 
@@ -88,9 +87,7 @@ class Cell:
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m common.reproduce", description=(__doc__ or "").split("\n")[0]
-    )
+    parser = typos.Parser(prog="python -m common.reproduce", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("paper", help=f"folder of the paper, e.g. cgd_retrieval, or {results.COMPARISON}")
     parser.add_argument(
         "--budget", choices=("mini", "paper"), help="default: mini, or the one that has the named table"
@@ -106,6 +103,10 @@ def main(argv: list[str]) -> None:
         "--jobs", type=int, default=0, help="runs side by side; default: cores on CPU, 1 on a GPU"
     )
     args = parser.parse_args(argv)
+    if wrong := [seed for seed in args.seeds or () if not 0 <= seed < 2**32]:
+        raise ValueError(f"--seeds {wrong[0]}: give numbers from 0 to {2**32 - 1}")
+    if args.jobs < 0:
+        raise ValueError(f"--jobs {args.jobs}: give 0 or more")
     plan = Plan.of(args.paper)
     budget = args.budget or budget_of(plan, args.table)
     chosen = choose(plan, budget, args.table)

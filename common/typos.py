@@ -70,12 +70,12 @@ def _reads(kind: type, value: str) -> bool:
     return True
 
 
-def one_of(names: Iterable[str]) -> str:
-    """'one of: a, b, c', the first few where there are many."""
+def one_of(names: Iterable[str], where: str = "--help") -> str:
+    """'one of: a, b, c', the first few where there are many; where: what lists them all."""
     known = list(names)
     told = ", ".join(known)
     return f"one of: {told if len(told) < 250 else ', '.join(known[:6])}" + (
-        "" if len(told) < 250 else f", ... (--help lists all {len(known)})"
+        "" if len(told) < 250 else f", ... ({where} lists all {len(known)})"
     )
 
 
@@ -103,8 +103,14 @@ class Parser(argparse.ArgumentParser):
                 message += f"; give {wanted}"
         refuse(f"{message}; use --help to see what this command takes")
 
+    def with_commands(self) -> list[Parser]:
+        """This parser and those of its commands."""
+        choices = [action.choices for action in self._actions if isinstance(action.choices, dict)]
+        return [self, *(each for found in choices for each in found.values() if isinstance(each, Parser))]
+
     def unknown(self, words: Sequence[str], why: str = "") -> str:
         """The sentence about words that this command does not know."""
-        known = [option for action in self._actions for option in action.option_strings]
+        actions = [action for parser in self.with_commands() for action in parser._actions]
+        known = [option for action in actions for option in action.option_strings]
         alike = near(words[0], known)
         return f"{' '.join(words)}: unknown argument; {why}{alike}use --help to see the known ones"

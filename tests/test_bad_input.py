@@ -814,7 +814,7 @@ CALLS: dict[str, tuple[str, tuple[Any, ...]]] = {
 """Table, and the modules whose names it uses; of a name that two of them have, the later one's counts."""
 KINDS = {"type": TypeError, "value": ValueError, "file": FileNotFoundError}
 IMPERATIVES = (
-    "add", "change", "check", "choose", "convert", "get", "give", "keep", "leave", "lower", "name",
+    "add", "change", "check", "choose", "convert", "get", "give", "keep", "leave", "lower", "measure", "name",
     "normalise", "pass", "project", "put", "relabel", "scale", "set", "start", "train", "use", "write",
 )  # fmt: skip
 ALSO_CALLED = {
@@ -1131,15 +1131,78 @@ instance_discrimination.evaluate cost smoke --noise 0 | --noise | 0 | give at le
 instance_discrimination.evaluate pixels smoke --k 99999 | k | 99999 | give a k of at most
 instance_discrimination.lesson --out junk.pt/f.png | --out | junk.pt/f.png | give another place
 instance_discrimination.figures all | all | takes no argument | leave it out
+common.reproduce | paper | required | use --help
+common.reproduce cgd | paper | cgd | give the folder of a paper, one of: cgd_retrieval
+common.reproduce cgd_retreival | paper | cgd_retreival | did you mean cgd_retrieval? give
+common.reproduce ../cgd_retrieval | paper | ../cgd_retrieval | give the folder of a paper
 common.reproduce cgd_retrieval --table unknown | table | unknown | choose from combinations
+common.reproduce cgd_retrieval --table | --table | expected at least one argument | use --help
+common.reproduce cgd_retrieval --tabel x | --tabel | unknown argument | did you mean --table? use
 common.reproduce cgd_retrieval --budget huge | --budget | 'huge' | choose from
+common.reproduce cgd_retrieval --seeds x | --seeds | 'x' | give a whole number
+common.reproduce cgd_retrieval --seeds 0 1.5 | --seeds | '1.5' | give a whole number
+common.reproduce cgd_retrieval --seeds 0 -1 | --seeds | -1 | give numbers from 0 to 4294967295
+common.reproduce cgd_retrieval --seeds 4294967296 | --seeds | 4294967296 | give numbers from 0
+common.reproduce cgd_retrieval --jobs -1 | --jobs | -1 | give 0 or more
+common.reproduce cgd_retrieval --jobs many | --jobs | 'many' | give a whole number
+common.reproduce cgd_retrieval --data weird | --data | 'weird' | choose from
+common.data | command | required | use --help
+common.data fecth cub | command | 'fecth' | choose from
+common.data fetch | NAME | required | use --help
 common.data fetch cubs | NAME | 'cubs' | choose from
+common.data fetch cub --roto data | --roto | unknown argument | did you mean --root? use
+common.data verify cubs | NAME | 'cubs' | choose from
+common.data.layouts cubs new | layout | 'cubs' | choose from
+common.data.layouts cub | folder | required | use --help
+common.data.layouts cub junk.pt | folder | junk.pt | give another place
+common.data.layouts cub junk.pt/new | folder | junk.pt/new | give another place
+common.data.layouts cub new --size x | --size | 'x' | give a whole number
+common.data.layouts cub new --size 0 | size | 0 | give an integer of at least 8
+common.data.layouts cub new --ambiguity much | --ambiguity | 'much' | give a number
 common.gallery nothing.npz | file | nothing.npz | write one with python -m
 common.gallery junk.npz | junk.npz | not an .npz of plain arrays | write one with python -m
+common.gallery export.npz --queries 0 | --queries | 0 | give at least 1
+common.gallery export.npz --queries x | --queries | 'x' | give a whole number
+common.gallery export.npz --neighbours 0 | --neighbours | 0 | give at least 1
+common.gallery export.npz --neighbours 9999 | k | 9999 | give at most
+common.gallery export.npz --seed -1 | --seed | -1 | give at least 0
+common.gallery junk.npz --out folder | --out | folder | give the name of a file in it
+common.gallery junk.npz --out junk.pt/g.png | --out | junk.pt/g.png | give another place
+common.gallery junk.npz --npy junk.pt | --npy | junk.pt | give another place
+common.gallery export.npz --gallery junk.npz | junk.npz | not an .npz of plain arrays | write one with
+common.gallery export.npz --gallry junk.npz | --gallry | unknown argument | did you mean --gallery? use
+common.plots curves folder | --out | required | use --help
+common.plots curves folder --out folder | --out | folder | give the name of a file in it
+common.plots curves folder --out f.png --labls a | --labls | unknown argument | did you mean --labels? use
+common.plots curves nothing --out f.png | file | nothing | give a run folder or its log.jsonl
+common.plots curvse folder --out f.png | command | 'curvse' | choose from
+common.report --uot f.html | --uot | unknown argument | did you mean --out? use
+common.report --out folder | --out | folder | give the name of a file in it
+common.report --out junk.pt/f.html | --out | junk.pt/f.html | give another place
+common.results | command | required | use --help
 common.results shwo | command | 'shwo' | choose from
+common.results render --chekc | --chekc | unknown argument | did you mean --check? use
+common.results show cgd_retrieval mini/unknown | table | mini/unknown | choose one of
+common.results show cgd mini/tricks | paper | cgd | give the folder of a paper
+benchmarks recal | topic | 'recal' | choose from recall
+benchmarks --rounds 0 | --rounds | 0 | give a whole number of at least 1
+benchmarks --threads x | --threads | 'x' | give a whole number
+benchmarks --scale tiny | --scale | 'tiny' | choose from
+benchmarks.scaling knm | subject | 'knm' | choose from
+benchmarks.scaling --ranks 0 | --ranks | 0 | give a whole number of at least 1
+benchmarks.scaling --ranks two | --ranks | 'two' | give a whole number
+benchmarks.scaling --out junk.pt | --out | junk.pt | give another place
+benchmarks.scaling --redraw --out folder | points.csv | folder/points.csv | measure first
+book --oot site | --oot | unknown argument | did you mean --out? use
+book --out junk.pt | --out | junk.pt | give another place
 make reproduce-cgd TABLE=unknown | table | unknown | choose from combinations
+make reproduce-cgd SEEDS=x | --seeds | 'x' | give a whole number
+make reproduce-cgd SEEDS=-1 | --seeds | -1 | give numbers from 0
 make reproduce-instance BUDGET=huge | --budget | 'huge' | choose from
 make reproduce-hierarchical DATA=weird | DATA | 'weird' | choose one of auto, real, synthetic
+make data-cubs | NAME | 'cubs' | choose from
+make bench BENCH=recal | topic | 'recal' | choose from recall
+make bench-scale BENCH=knm | subject | 'knm' | choose from
 make maps-cgd CHECKPOINT=nothing.pt | checkpoint | nothing.pt | train first
 """
 
@@ -1206,9 +1269,15 @@ def test_wrong_words_end_a_command_with_one_sentence(words, name, value, remedy,
 
     monkeypatch.setattr(Run, "claim", never)
     monkeypatch.setattr("common.reproduce.work", never)
-    monkeypatch.setattr(
-        Plan, "of", lambda paper: Plan.from_json(importlib.import_module(f"{paper}.tables").PLAN.to_json())
-    )
+    ask = Plan.of
+
+    def plan(paper: str) -> Plan:  # without a process where there is a plan
+        own = paper in PAPERS
+        return (
+            Plan.from_json(importlib.import_module(f"{paper}.tables").PLAN.to_json()) if own else ask(paper)
+        )
+
+    monkeypatch.setattr(Plan, "of", plan)
     module, *rest = words.split()
     while "=" in module:
         monkeypatch.setenv(*module.split("="))
@@ -1231,14 +1300,24 @@ def test_wrong_words_end_a_command_with_one_sentence(words, name, value, remedy,
     if FRAMED in text:
         assert text.count(FRAMED) == 1
         text = " ".join(text.split())
-    elif text.startswith("usage: "):
-        text = text[text.index("error: ") :]  # argparse's own, of commands that all papers share
     else:
         assert text.startswith("error: ")
         one_sentence(text.removeprefix("error: "))
     for part in (name, value, remedy):
         assert part in text, f"{part!r} is not in: {text}"
     assert {*re.findall("[a-z]+", remedy.lower())} & {*IMPERATIVES}, remedy
+
+
+def test_make_refuses_a_variable_that_it_does_not_know():
+    """It would else go unread, and hours of the default tables would begin."""
+    if shutil.which("make") is None:
+        pytest.skip("there is no make here")
+    command = ["make", "-n", "-o", ".venv/.installed", "reproduce-cgd"]
+    for words, told in ((["TABEL=mini"], "TABEL"), (["SEEDS=0", "SEED=1", "DEVICE=cpu"], "DEVICE SEED")):
+        done = subprocess.run([*command, *words], cwd=ROOT, capture_output=True, text=True)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert f"no variable {told}; give BUDGET, TABLE, SEEDS," in done.stderr
+    subprocess.run([*command, "TABLE=tricks fusion", "SEEDS=0 1"], cwd=ROOT, check=True, capture_output=True)
 
 
 @pytest.mark.parametrize(

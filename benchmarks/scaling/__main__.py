@@ -6,7 +6,6 @@ prints the page; ends with code 1 when something grows faster than is claimed. F
 
 from __future__ import annotations
 
-import argparse
 import platform
 import sys
 from pathlib import Path
@@ -16,6 +15,7 @@ import torch
 from benchmarks.scaling.curves import curves, in_words, load, save
 from benchmarks.scaling.page import page, picture
 from benchmarks.scaling.subjects import SUBJECTS
+from common import config, typos
 from common.compute import cpu_name
 from common.files import write_atomically
 from common.metrics.contract import whole_number
@@ -25,7 +25,7 @@ OUT = Path("runs/scaling")
 
 def main(argv: list[str] | None = None) -> None:
     names = [subject.name for subject in SUBJECTS]
-    parser = argparse.ArgumentParser(
+    parser = typos.Parser(
         prog="python -m benchmarks.scaling", description="Growth of time and memory, with a verdict."
     )
     parser.add_argument("subjects", nargs="*", metavar="SUBJECT", help=f"{', '.join(names)}; default: all")
@@ -38,6 +38,7 @@ def main(argv: list[str] | None = None) -> None:
         parser.error(f"no subject {unknown[0]!r}; choose from {', '.join(names)}")
     try:
         ranks = sorted({whole_number("--ranks", count) for count in given.ranks})
+        config.require_free_folder("--out", given.out)
     except ValueError as error:
         parser.error(str(error))
     chosen = [s for s in SUBJECTS if s.name in given.subjects or not given.subjects]
@@ -50,8 +51,7 @@ def main(argv: list[str] | None = None) -> None:
             machine += f"{platform.python_version()}; scale {given.scale}"
             found = curves(chosen, given.scale, ranks)
     except (ValueError, OSError) as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
+        typos.refuse(str(error))
     save(found, machine, given.out / "points.csv")
     text = page(found, machine)
     write_atomically(given.out / "scaling.md", f"{text}\n".encode())

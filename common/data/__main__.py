@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from common import config, typos
 from common.data import cache, download
 from common.data.catalogue import data_root, find, frame, read, size_text
 from common.data.manifests import MANIFESTS, Manifest
@@ -145,11 +146,9 @@ def fetch(manifest: Manifest, root: Path) -> str:
     return f"{manifest.name} is complete: {place.folder} (the archive may be removed)"
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str]) -> int:
     """The command. Returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m common.data", description="Data sets: list, verify, fetch."
-    )
+    parser = typos.Parser(prog="python -m common.data", description="Data sets: list, verify, fetch.")
     parser.add_argument("--root", type=Path, default=None, help="data root; default: $DATA_ROOT, else ./data")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="every data set, and where it was found")
@@ -163,19 +162,15 @@ def main(argv: list[str] | None = None) -> int:
         print(table(root))
         return 0
     manifest = MANIFESTS[args.name]
-    try:
-        if args.command == "fetch":
-            print(fetch(manifest, root))
-            return 0
-        right = True
-        for good, what in verify(manifest, root):
-            print({True: "✓", False: "✗", None: "-"}[good], what)
-            right = right and good is not False
-        return 0 if right else 1
-    except (OSError, ValueError) as error:
-        print(error, file=sys.stderr)
-        return 2
+    if args.command == "fetch":
+        print(fetch(manifest, root))
+        return 0
+    right = True
+    for good, what in verify(manifest, root):
+        print({True: "✓", False: "✗", None: "-"}[good], what)
+        right = right and good is not False
+    return 0 if right else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    config.command(lambda argv: sys.exit(main(argv)))

@@ -7,6 +7,7 @@ leaves nothing behind.
 
 from __future__ import annotations
 
+import contextlib
 import ftplib
 import http.client
 import os
@@ -68,6 +69,7 @@ def get(file: File, target: Path, *, attempts: int = 3) -> None:
         )
     if not file.urls:
         raise DownloadError(f"{file.name} has no public address; place it at {target} by hand")
+    new = _missing(target.parent)
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f"{target.name}.part")
     reasons = []
@@ -92,6 +94,7 @@ def get(file: File, target: Path, *, attempts: int = 3) -> None:
                 return
     if part.exists() and not part.stat().st_size:
         part.unlink()
+    _remove_empty(new)
     raise DownloadError(f"{file.name} could not be downloaded. " + "; ".join(reasons))
 
 
@@ -227,9 +230,24 @@ def missing_megabytes(manifest: Manifest, root: Path) -> float:
 
 
 def writable(root: Path) -> bool:
-    """Whether files can be placed below `root`, which is made when it is missing."""
+    """Whether files can be placed below `root`. A missing one is made, and taken away again."""
+    new = _missing(root)
     try:
         root.mkdir(parents=True, exist_ok=True)
+        return os.access(root, os.W_OK) and shutil.disk_usage(root).free > 0
     except OSError:
         return False
-    return os.access(root, os.W_OK) and shutil.disk_usage(root).free > 0
+    finally:
+        _remove_empty(new)
+
+
+def _missing(folder: Path) -> list[Path]:
+    """What making the folder with its parents would make, the innermost first."""
+    return [each for each in (folder, *folder.parents) if not each.exists()]
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    """Those that nothing was put into."""
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            folder.rmdir()

@@ -27,11 +27,9 @@ CIFAR https://www.cs.toronto.edu/~kriz/cifar.html.
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import struct
-import sys
 import tempfile
 from pathlib import Path
 
@@ -39,6 +37,7 @@ import numpy as np
 from PIL import Image
 from scipy.io import savemat
 
+from common import config, typos
 from common.data import embedded
 from common.data.dataset import Dataset
 
@@ -476,9 +475,8 @@ def _opcodes(value: object) -> bytes:
     raise TypeError(f"cannot pickle a {type(value).__name__} as Python 2 did")
 
 
-def main(argv: list[str] | None = None) -> int:
-    """The command. Returns the exit status: 2 after one sentence on stderr when the request cannot be met."""
-    parser = argparse.ArgumentParser(
+def main(argv: list[str]) -> None:
+    parser = typos.Parser(
         prog="python -m common.data.layouts",
         description="Write the embedded set in the official folder layout of a published data set.",
     )
@@ -493,13 +491,9 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--seed", type=int, default=0)
     given = vars(parser.parse_args(argv))
-    try:
-        write(given.pop("layout"), given["folder"], **{k: v for k, v in given.items() if k != "folder"})
-    except (ValueError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+    config.require_free_folder("folder", given["folder"])
+    write(given.pop("layout"), given.pop("folder"), **given)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    config.command(main)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
-from common import config
+from common import config, typos
 from common.report.site import write
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog="python -m common.report", description="results/ as one HTML page.")
+    parser = typos.Parser(prog="python -m common.report", description="results/ as one HTML page.")
     parser.add_argument("--out", type=Path, default=Path("results/index.html"), metavar="FILE")
     args = parser.parse_args(argv)
+    config.require_free("--out", args.out)
     size, pictures = write(args.out)
     print(f"{args.out}: {size / 1e6:.1f} MB, of it {pictures / 1e6:.1f} MB pictures")
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 
-from common import config
+from common import config, typos
 from common.plan import Plan
 from common.results.render import render, report
 from common.results.tables import terminal_table
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog="python -m common.results", description="Tables from results/.")
+    parser = typos.Parser(prog="python -m common.results", description="Tables from results/.")
     commands = parser.add_subparsers(dest="command", required=True)
     one = commands.add_parser(
         "render", help="rewrite the tables of README.md and of the papers' reproduce.md"
@@ -30,7 +29,9 @@ def main(argv: list[str]) -> None:
         plan = Plan.of(args.paper)
         tables = {f"{t.budget}/{t.name}": t for t in plan.tables}
         if args.table not in tables:
-            raise ValueError(f"{args.paper} has no table {args.table}; choose from {', '.join(tables)}")
+            near, known = typos.near(args.table, tables), f"{args.paper}/reproduce.md"
+            choice = typos.one_of(tables, known)
+            raise ValueError(f"{args.paper} has no table {args.table}; {near}choose {choice}")
         print(terminal_table(plan, tables[args.table], synthetic=args.embedded))
         return
     stale = render(args.papers or None, check=args.check)

@@ -246,19 +246,18 @@ def test_fetch_of_a_set_that_is_there(root, capsys):
 
 
 @pytest.mark.parametrize("name", [n for n, m in MANIFESTS.items() if m.manual])
-def test_fetch_of_what_cannot_be_downloaded_says_how_to_place_it(root, capsys, name):
-    assert main(["fetch", name]) == 2
-    text = boxed(capsys.readouterr().err)
+def test_fetch_of_what_cannot_be_downloaded_says_how_to_place_it(root, name):
+    with pytest.raises(FileNotFoundError) as caught:
+        main(["fetch", name])
+    text = boxed(str(caught.value))
     assert f"DATA MISSING: {name}" in text
     assert MANIFESTS[name].manual.split(".")[0] in text
 
 
-def test_fetch_without_network_is_one_sentence(root, capsys, tmp_path):
-    assert main(["fetch", "cub", "--root", str(tmp_path / "elsewhere")]) == 2
-    err = capsys.readouterr().err
-    assert err.count("\n") == 1
-    assert "CUB_200_2011.tgz could not be downloaded" in err
-    assert "Traceback" not in err
+def test_fetch_without_network_is_one_sentence_and_leaves_nothing(root, tmp_path):
+    with pytest.raises(OSError, match=r"^CUB_200_2011\.tgz could not be downloaded\.[^\n]*$"):
+        main(["fetch", "cub", "--root", str(tmp_path / "not" / "there")])
+    assert not (tmp_path / "not").exists()
 
 
 def test_root_may_stand_before_or_after_the_command(root, capsys, tmp_path):

@@ -390,15 +390,13 @@ def test_refuses_what_does_not_fit(layout, wrong, said, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_command(tmp_path, capsys):
+def test_command(tmp_path):
     arguments = ["--families", "2", "--kinds", "2", "--instances", "2", "--size", "24", "--seed", "1"]
-    assert layouts.main(["sop", str(tmp_path / "sop"), *arguments]) == 0
+    layouts.main(["sop", str(tmp_path / "sop"), *arguments])
     layouts.write("sop", tmp_path / "same", families=2, kinds=2, instances=2, size=24, seed=1)
     assert everything(tmp_path / "sop") == everything(tmp_path / "same")
-    assert layouts.main(["sop", str(tmp_path / "sop")]) == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1
-    assert "not an empty folder" in error
+    with pytest.raises(ValueError, match="not an empty folder"):
+        layouts.main(["sop", str(tmp_path / "sop")])
 
 
 def test_command_ends_with_2_and_no_traceback(tmp_path):
@@ -406,5 +404,5 @@ def test_command_ends_with_2_and_no_traceback(tmp_path):
     root = Path(__file__).parents[3]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr.startswith("size is 30")
+    assert done.stderr.startswith("error: size is 30")
     assert "Traceback" not in done.stderr
