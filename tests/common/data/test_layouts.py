@@ -395,7 +395,7 @@ def test_command(tmp_path):
     layouts.main(["sop", str(tmp_path / "sop"), *arguments])
     layouts.write("sop", tmp_path / "same", families=2, kinds=2, instances=2, size=24, seed=1)
     assert everything(tmp_path / "sop") == everything(tmp_path / "same")
-    with pytest.raises(ValueError, match="not an empty folder"):
+    with pytest.raises(OSError, match="not an empty folder"):
         layouts.main(["sop", str(tmp_path / "sop")])
 
 

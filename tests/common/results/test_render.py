@@ -242,7 +242,7 @@ def test_show(repository):
     done = command("show", "toy", "mini/none")
     assert (done.returncode, done.stderr) == (
         2,
-        "error: toy has no table mini/none; choose from mini/pairs, paper/best\n",
+        "error: toy has no table mini/none; choose one of: mini/pairs, paper/best\n",
     )
 
 
