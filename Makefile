@@ -38,8 +38,8 @@ $(STAMP): pyproject.toml
 	$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'
 	@touch $@
 
-test: $(STAMP) ## the test suite
-	$(PY) -m pytest
+test: $(STAMP) ## the test suite: two processes of one thread, each test file in one of them
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile
 
 check: $(STAMP) ## lint, types, import contracts, rendered tables equal their CSVs
 	$(PY) -m ruff check .

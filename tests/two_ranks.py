@@ -22,7 +22,7 @@ def found(file: str, folder: Path) -> list[Any]:
         subprocess.Popen([sys.executable, file, str(folder), str(rank)], env=path, stderr=subprocess.PIPE)
         for rank in range(2)
     ]
-    errors = [process.communicate(timeout=300)[1].decode() for process in ranks]
+    errors = [process.communicate(timeout=600)[1].decode() for process in ranks]
     assert [process.returncode for process in ranks] == [0, 0], errors[0] or errors[1]
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
 

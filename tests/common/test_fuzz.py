@@ -42,7 +42,9 @@ from common.results import append, load_runs, rows
 from common.results.published import COLUMNS, load_published
 
 SECONDS = 2.0
-"""After which a reader hangs."""
+"""Of the processor, after which a reader hangs: a busy machine takes none of them."""
+WAIT = 30
+"""Times as long by the clock, after which it waits for what does not come."""
 BOUND = 256 * 2**20
 """Bytes of address space that a reader of a file below 100 kB may add, whatever the file claims."""
 
@@ -187,9 +189,10 @@ def _imports() -> bool:
 @pytest.fixture(scope="module", autouse=True)
 def hook():
     sys.addaudithook(_audit)
-    previous = signal.signal(signal.SIGALRM, _alarm)
+    previous = {number: signal.signal(number, _alarm) for number in (signal.SIGPROF, signal.SIGALRM)}
     yield
-    signal.signal(signal.SIGALRM, previous)
+    for number, handler in previous.items():
+        signal.signal(number, handler)
 
 
 def _alarm(*_: object) -> None:
@@ -206,12 +209,14 @@ def fault(read: Callable[[Path], object], folder: Path, *, seconds: float = SECO
     error: BaseException | None = None
     resource.setrlimit(resource.RLIMIT_AS, (used + BOUND, before[1]))
     watching[:] = [str(folder), seen]
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    signal.setitimer(signal.ITIMER_REAL, WAIT * seconds)
     try:
         read(folder)
     except BaseException as caught:
         error = caught
     finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
         watching.clear()
         resource.setrlimit(resource.RLIMIT_AS, before)
@@ -534,6 +539,11 @@ def _hangs(folder: Path) -> None:
             sum(range(1000))
 
 
+def _waits(folder: Path) -> None:
+    os.mkfifo(folder / "pipe")
+    (folder / "pipe").read_bytes()
+
+
 def _asks_for_too_much(folder: Path) -> None:
     try:
         bytearray(2**40)
@@ -576,6 +586,7 @@ def _runs_python(folder: Path) -> None:
         (_raises(SystemExit("code from a file ran")), "SystemExit: code from a file ran"),
         (_raises(ValueError("invalid literal for int() with base 10")), "does not say where"),
         (_hangs, "hangs"),
+        (_waits, "hangs"),
         (_asks_for_too_much, "asked for too much memory"),
         (_takes_too_much, "asked for too much memory"),
         (_writes_outside, "wrote "),

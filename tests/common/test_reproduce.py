@@ -19,7 +19,7 @@ from toy.presets import PRESETS
 one = Row(label="one", preset="a", minutes=0.1)
 two = Row(label="two", preset="a", overrides={"lr": 0.5}, minutes=0.1)
 bad = Row(label="bad", preset="a", overrides={"lr": -1.0}, minutes=0.1)
-slow = Row(label="slow", preset="a", overrides={"sleep": 60.0}, minutes=0.1)
+slow = Row(label="slow", preset="a", overrides={"sleep": 600.0}, minutes=0.1)
 base = Row(label="base", preset="a", baseline="nothing", minutes=0.1)
 columns = (Column(metric="recall@1", label="R@1"),)
 def table(name, rows, **more):
@@ -135,6 +135,8 @@ def start(place: Path, *words: str, paper: str = "toy") -> subprocess.Popen:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # Behind nohup or & of a script Ctrl-C is ignored, and what is started there inherits that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
@@ -214,16 +216,14 @@ def test_a_failed_run_does_not_stop_the_others_and_is_told_last(place):
 
 def test_ctrl_c_ends_the_children_and_keeps_nothing_half(place):
     process = start(place, "--table", "slow", "--seeds", "0")
-    deadline = time.monotonic() + 60
-    while not any('"sleep": 60.0' in p.read_text() for p in place.glob("runs/toy/a-*/config.json")):
+    deadline = time.monotonic() + 240
+    while not any('"sleep": 600.0' in p.read_text() for p in place.glob("runs/toy/a-*/config.json")):
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    began = time.monotonic()
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=240)  # the sleeping child is ended, not waited for
     assert process.returncode == 130
     assert "the same command goes on" in err
-    assert time.monotonic() - began < 20, "the sleeping child was ended, not waited for"
 
 
 @pytest.mark.parametrize(
