@@ -8,12 +8,12 @@ import torch
 
 from benchmarks.measure import measure, table
 from benchmarks.topics import TOPICS
-from common import typos
+from common import config, typos
 from common.compute import device_name
 from common.metrics.contract import whole_number
 
 
-def main(argv: list[str] | None = None) -> None:
+def main(argv: list[str]) -> None:
     parser = typos.Parser(prog="python -m benchmarks", description="Speed and memory against peers.")
     parser.add_argument(
         "topics", nargs="*", metavar="TOPIC", help=f"{', '.join(TOPICS)}; all when none is named"
@@ -49,4 +49,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    config.command(main)

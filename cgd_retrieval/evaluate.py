@@ -103,9 +103,9 @@ def load_model(path: Path, device: torch.device | str = "cpu") -> tuple[CGD, Con
     path = Path(path)
     checkpoint = run.load_checkpoint(path, device, paper="cgd_retrieval")
     cfg = config.restore(Config, checkpoint["config"], path)
-    classes = config.stored_part(checkpoint["state"], "model").get("classifier.1.bias")
-    model = build(dataclasses.replace(cfg, weights="none"), 1 if classes is None else len(classes))
-    config.load_state(model, checkpoint["state"], "model", path)
+    bias = config.stored_part(checkpoint["state"], "model").get("classifier.1.bias")
+    fresh, classes = dataclasses.replace(cfg, weights="none"), 1 if bias is None else len(bias)
+    model = run.load_network(lambda: build(fresh, classes), checkpoint["state"], path, "model")
     model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model.eval(), cfg, checkpoint
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 import json
 import os
 import re
@@ -166,11 +167,16 @@ def load_state(part: Any, state: Mapping[str, Any], name: str, source: object) -
     """
     try:
         part.load_state_dict(state[name])
-    except (KeyError, RuntimeError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{source} does not hold the weights of the {name} that its configuration describes; the file is "
-            "damaged or of another version: train again"
-        ) from error
+    except (KeyError, RuntimeError, TypeError, ValueError, AttributeError) as error:
+        raise other_weights(name, source) from error
+
+
+def other_weights(name: str, source: object) -> ValueError:
+    """The refusal of a checkpoint whose parts are not what its configuration makes."""
+    return ValueError(
+        f"{source} does not hold the weights of the {name} that its configuration describes; the file is "
+        "damaged or of another version: train again"
+    )
 
 
 def overrides_hash(changed: Mapping[str, Any]) -> str:
@@ -205,6 +211,8 @@ def command(main: Callable[[list[str]], None]) -> None:
     rank, ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     if rank > 0:
         sys.stdout = open(os.devnull, "w")
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a name of a file may have letters that it cannot show
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         main(sys.argv[1:])
         if ranks > 1:

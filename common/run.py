@@ -38,6 +38,7 @@ from common import compute, config, distributed
 from common.files import remove_drafts, write_atomically
 
 T = TypeVar("T")
+Network = TypeVar("Network")
 
 
 class Stateful(Protocol):
@@ -125,7 +126,7 @@ class Run:
         if path.exists():
             checkpoint = load_checkpoint(path)
             for name, part in state.items():
-                part.load_state_dict(checkpoint["state"][name])
+                config.load_state(part, checkpoint["state"], name, path)
             self._set_random_state(checkpoint["rng"])
             done, self.seconds = checkpoint["epoch"], checkpoint["seconds"]
         log = self.folder / "log.jsonl"
@@ -402,6 +403,46 @@ def _plain(checkpoint: Mapping[Any, Any], size: int) -> bool:
         elif not isinstance(value, str | int | float | None):
             return False
     return sum(stored.values()) <= size
+
+
+DROPPED = 100
+"""Parameters that a network may make and not keep, as the classifier of a published one."""
+
+
+def load_network(
+    build: Callable[[], Network], state: Mapping[str, Any], source: object, *names: str
+) -> Network:
+    """build(), a module or a tuple of them, with the weights state[name] in each; one name for each module.
+
+    It is made without memory first, on torch's device 'meta': ValueError naming `source` where the
+    configuration of a checkpoint asks for another network than the file holds, a huge one among them.
+    """
+    most = DROPPED + sum(len(config.stored_part(state, name)) for name in names)
+
+    def counted(*_: object) -> None:
+        nonlocal most
+        most -= 1
+        if most < 0:
+            raise ValueError("more parameters than the file holds")
+
+    count = torch.nn.modules.module.register_module_parameter_registration_hook(counted)
+    try:
+        with torch.device("meta"):
+            sketch = build()
+        for name, part in _named(names, sketch):
+            part.load_state_dict(state[name], assign=True)
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise config.other_weights(" and ".join(names), source) from error
+    finally:
+        count.remove()
+    network = build()
+    for name, part in _named(names, network):
+        config.load_state(part, state, name, source)
+    return network
+
+
+def _named(names: Iterable[str], network: object) -> Iterator[tuple[str, Any]]:
+    return zip(names, network if isinstance(network, tuple) else (network,))
 
 
 def set_aside_stale(folder: Path, wanted: Mapping[str, Any]) -> None:

@@ -140,8 +140,8 @@ def load_model(path: Path, device: torch.device | str = "cpu") -> tuple[Encoder,
     checkpoint = run.load_checkpoint(path, device, paper="hierarchical_multilabel")
     cfg = config.restore(Config, checkpoint["config"], path)
     bias = config.stored_part(checkpoint["state"], "model").get("classifier.bias")
-    encoder = build(dataclasses.replace(cfg, weights="none", frozen=0), 0 if bias is None else len(bias))
-    config.load_state(encoder, checkpoint["state"], "model", path)
+    fresh, classes = dataclasses.replace(cfg, weights="none", frozen=0), 0 if bias is None else len(bias)
+    encoder = run.load_network(lambda: build(fresh, classes), checkpoint["state"], path, "model")
     encoder = encoder.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return encoder.eval(), cfg, checkpoint
 

@@ -159,8 +159,7 @@ def load(path: Path, device: torch.device | str = "cpu") -> Trained:
     path = Path(path)
     facts = run.load_checkpoint(path, device, paper=PAPER)
     cfg = config.restore(Config, facts["config"], path)
-    model = build(cfg)
-    config.load_state(model, facts["state"], "model", path)
+    model = run.load_network(lambda: build(cfg), facts["state"], path, "model")
     model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     rows = config.stored_part(facts["state"], "bank").get("rows")
     if rows is not None and facts["epoch"]:  # before, rows are random and of norm about 1 only

@@ -193,6 +193,7 @@ restore(Config, {"gone": 3}, "last.pt") | value | last.pt | unknown fields gone 
 restore(Config, {"dim": "3"}, "last.pt") | value | dim | '3' | train again
 load_state(torch.nn.Linear(2, 2), {}, "model", "last.pt") | value | last.pt | the model | train again
 require_free("--export", Path("/dev/null/e.npz")) | value | --export | /dev/null/e.npz | give another place
+require_free_folder("--npy", Path("/dev/null/e")) | value | --npy | /dev/null/e | give another place
 pick_device("toaster") | value | --device | toaster | use auto, cpu, cuda
 pick_device("cuda:99") | value | --device | cuda:99 | use auto or cpu
 autocast(torch.device("cpu"), "float16") | value | --precision | float16 | use float32, tf32 or bfloat16
@@ -903,7 +904,8 @@ WITHOUT_A_WRONG_CALL = {
         "describe",
         "load_model", "evaluation_set", "measure", "entropies", "cores", "cpu_name", "device_name",
         "peak_memory_mb", "is_out_of_memory", "stored_part", "changes", "overrides", "overrides_hash",
-        "flags", "command", "require_limits", "entropy_by_descriptor", "figure", "overlay", "capped_share",
+        "other_weights", "flags", "command", "require_limits", "entropy_by_descriptor", "figure", "overlay",
+        "capped_share",
     },
 }  # fmt: skip
 """Public names of the modules above that need no row, by the reason."""

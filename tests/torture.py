@@ -17,7 +17,6 @@ half-written may stay behind.
 
 from __future__ import annotations
 
-import argparse
 import builtins
 import contextlib
 import csv
@@ -41,6 +40,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 import common.files
 import common.run
+from common import typos
 
 PAPERS = {
     "cgd_retrieval": ("smoke",),
@@ -246,7 +246,7 @@ def torture(paper: str, kills: int, seed: int, top: Path, tell: Callable[[str], 
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser = typos.Parser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("papers", nargs="*", default=list(PAPERS), metavar="PAPER")
     parser.add_argument("--kills", type=int, default=20, help="per paper")
     parser.add_argument("--seed", type=int, default=0)

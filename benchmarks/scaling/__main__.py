@@ -23,7 +23,7 @@ from common.metrics.contract import whole_number
 OUT = Path("runs/scaling")
 
 
-def main(argv: list[str] | None = None) -> None:
+def main(argv: list[str]) -> None:
     names = [subject.name for subject in SUBJECTS]
     parser = typos.Parser(
         prog="python -m benchmarks.scaling", description="Growth of time and memory, with a verdict."
@@ -64,4 +64,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    config.command(main)

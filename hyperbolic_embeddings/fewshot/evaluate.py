@@ -95,10 +95,9 @@ def restored(cfg: FewShot, checkpoint: Mapping[str, Any] | None) -> tuple[nn.Mod
                 "evaluate pixels measures no network: add --backbone pixels, so that the row says so"
             )
         return nn.Flatten(), ProtoHead("euclidean-squared")
-    encoder, head = build(cfg)
     state = checkpoint["state"]
     best = config.stored_part(state, "best")
     chosen = best if cfg.selection == "val" and best.get("encoder") else state
-    for name, part in (("encoder", encoder), ("head", head)):
-        config.load_state(part, chosen, name, "the checkpoint")
+    parts = ("encoder", "head")
+    encoder, head = run.load_network(lambda: build(cfg), chosen, "the checkpoint", *parts)
     return encoder.eval(), head

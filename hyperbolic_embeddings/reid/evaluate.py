@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from common import config, data, gallery
+from common import config, data, gallery, run
 from common.arguments import finite_number
 from common.data.augment import Augment
 from common.data.dataset import Dataset
@@ -81,8 +81,8 @@ def load_model(cfg: ReID, checkpoint: dict[str, Any]) -> ReIDNet:
     """The network in evaluation mode."""
     weights = config.stored_part(checkpoint["state"], "model")
     persons = next((len(value) for name, value in weights.items() if name.startswith("head.")), 1)
-    model = build(dataclasses.replace(cfg, weights="none"), persons)
-    config.load_state(model, checkpoint["state"], "model", "the checkpoint")
+    fresh = dataclasses.replace(cfg, weights="none")
+    model = run.load_network(lambda: build(fresh, persons), checkpoint["state"], "the checkpoint", "model")
     return model.eval()
 
 

@@ -29,7 +29,7 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from common import config, data, distributed, gallery
+from common import config, data, distributed, gallery, run
 from common.data.dataset import Dataset
 from common.results import Figure, Measured
 from common.results.tables import is_embedded
@@ -91,8 +91,8 @@ def measure(
 
 def network(cfg: Uncertainty, checkpoint: dict[str, Any], classes: int, device: torch.device) -> Network:
     """The network of a checkpoint with the weights of its last epoch, in evaluation mode on `device`."""
-    model = build(cfg, classes)
-    config.load_state(model, checkpoint["state"], "model", "the checkpoint")
+    state = checkpoint["state"]
+    model = run.load_network(lambda: build(cfg, classes), state, "the checkpoint", "model")
     model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model.eval()
 

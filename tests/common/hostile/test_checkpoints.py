@@ -218,6 +218,27 @@ def wrong_weights(whole: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield {**whole, "config": {**whole["config"], "seed": "zero"}}
 
 
+BUILT = {"dim": 2**40, "widths": 2**40, "blocks": 10**9}
+"""Fields that networks are built from, at sizes that no machine could hold, or come to the end of."""
+
+
+@pytest.mark.parametrize(("paper", "words"), SMOKE)
+def test_evaluate_refuses_a_huge_network_before_building_it(paper, words, tmp_path, monkeypatch, capsys):
+    """Building it first would end in the sentence about memory, or not at all."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DATA", "synthetic")
+    importlib.import_module(f"{paper}.train").main(words.split())
+    path = next(tmp_path.rglob("last.pt")).relative_to(tmp_path)
+    whole = torch.load(path, weights_only=True)
+    fields = BUILT.keys() & whole["config"].keys()
+    assert fields & {"dim", "widths"}
+    for field in sorted(fields):
+        now, huge = whole["config"][field], BUILT[field]
+        changed = {**whole["config"], field: [huge] * len(now) if isinstance(now, list) else huge}
+        path.write_bytes(saved({**whole, "config": changed}))
+        assert "does not hold the weights of the" in refused(paper, path, capsys)
+
+
 @pytest.mark.parametrize(("paper", "words"), SMOKE)
 def test_evaluate_refuses_other_weights(paper, words, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

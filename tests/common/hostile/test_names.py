@@ -1,16 +1,20 @@
 """Folders and files whose names hold blanks, line breaks, dashes, accents, and what a shell would run."""
 
 import importlib
+import json
 import os
 import shutil
+import subprocess
+import sys
 
+import pytest
 import torch
 from PIL import Image
 
 from common import data, gallery
 from common.results import load_runs
 
-from .conftest import ODD_NAMES, evaluate
+from .conftest import ODD_NAMES, REPOSITORY, evaluate
 
 
 def test_odd_names_of_pictures_exports_and_galleries(own, tmp_path, monkeypatch, capsys):
@@ -58,3 +62,20 @@ def test_a_run_between_odd_names(own, tmp_path, monkeypatch, capsys):
     assert set(recorded["dataset"]) == {f"folder:{plain}"}
     assert sorted(p.name for p in home.iterdir()) == ["data", "results", "runs"]  # data/cache
     assert gallery.read_export(tmp_path / "-e x\n.npz").dataset == f"folder:{plain}"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "name", "shown"),
+    [("ascii", "ü日本.png", r"\xfc\u65e5\u672c.png"), ("utf-8", os.fsdecode(b"\xff.png"), r"\udcff.png")],
+)
+def test_a_name_that_stdout_cannot_show_is_escaped(encoding, name, shown, tmp_path):
+    (tmp_path / "log.jsonl").write_text(json.dumps({"epoch": 1, "loss": 2.0}) + "\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "common.plots", "curves", "log.jsonl", "--out", name],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONIOENCODING": encoding},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{shown}\n", "")
+    assert (tmp_path / name).exists()
