@@ -167,7 +167,7 @@ def load_state(part: Any, state: Mapping[str, Any], name: str, source: object) -
     """
     try:
         part.load_state_dict(state[name])
-    except (KeyError, RuntimeError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, RuntimeError, TypeError, AttributeError) as error:
         raise other_weights(name, source) from error
 
 
