@@ -430,7 +430,8 @@ def load_network(
         with torch.device("meta"):
             sketch = build()
         for name, part in _named(names, sketch):
-            part.load_state_dict(state[name], assign=True)
+            # A copy: torch notes `assign` in the state's own metadata, and would obey it ever after.
+            part.load_state_dict(dict(state[name]), assign=True)
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise config.other_weights(" and ".join(names), source) from error
     finally:

@@ -1314,12 +1314,14 @@ def test_make_refuses_a_variable_that_it_does_not_know():
     """It would else go unread, and hours of the default tables would begin."""
     if shutil.which("make") is None:
         pytest.skip("there is no make here")
+    outer = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL")}
     command = ["make", "-n", "-o", ".venv/.installed", "reproduce-cgd"]
     for words, told in ((["TABEL=mini"], "TABEL"), (["SEEDS=0", "SEED=1", "DEVICE=cpu"], "DEVICE SEED")):
-        done = subprocess.run([*command, *words], cwd=ROOT, capture_output=True, text=True)
+        done = subprocess.run([*command, *words], cwd=ROOT, env=outer, capture_output=True, text=True)
         assert (done.returncode, done.stdout) == (2, "")
         assert f"no variable {told}; give BUDGET, TABLE, SEEDS," in done.stderr
-    subprocess.run([*command, "TABLE=tricks fusion", "SEEDS=0 1"], cwd=ROOT, check=True, capture_output=True)
+    known = [*command, "TABLE=tricks fusion", "SEEDS=0 1"]
+    subprocess.run(known, cwd=ROOT, env=outer, check=True, capture_output=True)
 
 
 @pytest.mark.parametrize(

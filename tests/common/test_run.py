@@ -192,3 +192,20 @@ def test_the_run_to_draw_is_real_long_plain_and_new(tmp_path):
     assert finish("plain", 50) == "plain"
     assert finish("older", 40) == "plain"
     assert finish("newer", 60) == "newer"
+
+
+def test_a_loaded_network_has_weights_of_its_own():
+    """A checkpoint's tensors stay as they are when the network that was made from them changes."""
+    state = {"model": torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3)).state_dict()}
+    before = {name: tensor.clone() for name, tensor in state["model"].items()}
+
+    def build() -> torch.nn.Module:
+        return torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3))
+
+    network = run.load_network(build, state, "a file", "model")
+    later = build()
+    later.load_state_dict(state["model"])
+    with torch.no_grad():
+        for parameter in [*network.parameters(), *later.parameters()]:
+            parameter.add_(1)
+    assert all(torch.equal(state["model"][name], tensor) for name, tensor in before.items())

@@ -43,8 +43,8 @@ def write(root: Path, *rows: dict[str, str]) -> None:
 @pytest.mark.parametrize("paper", PAPERS)
 def test_every_published_file_obeys_the_schema(paper):
     frame = load_published(paper, ROOT)
-    assert len(frame) > 0
-    assert frame["source"].str.len().min() > 0
+    assert (len(frame) > 0) == (paper != "compare"), "what compares papers has no published number"
+    assert frame["source"].str.len().gt(0).all()
 
 
 @pytest.mark.skipif(
