@@ -218,6 +218,14 @@ def wrong_weights(whole: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield {**whole, "config": {**whole["config"], "seed": "zero"}}
 
 
+def trained(paper: str, words: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """last.pt of a smoke run in `folder`, which is entered."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("DATA", "synthetic")
+    importlib.import_module(f"{paper}.train").main(words.split())
+    return next(folder.rglob("last.pt")).relative_to(folder)
+
+
 BUILT = {"dim": 2**40, "widths": 2**40, "blocks": 10**9}
 """Fields that networks are built from, at sizes that no machine could hold, or come to the end of."""
 
@@ -225,10 +233,7 @@ BUILT = {"dim": 2**40, "widths": 2**40, "blocks": 10**9}
 @pytest.mark.parametrize(("paper", "words"), SMOKE)
 def test_evaluate_refuses_a_huge_network_before_building_it(paper, words, tmp_path, monkeypatch, capsys):
     """Building it first would end in the sentence about memory, or not at all."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DATA", "synthetic")
-    importlib.import_module(f"{paper}.train").main(words.split())
-    path = next(tmp_path.rglob("last.pt")).relative_to(tmp_path)
+    path = trained(paper, words, tmp_path, monkeypatch)
     whole = torch.load(path, weights_only=True)
     fields = BUILT.keys() & whole["config"].keys()
     if whole["config"].get("backbone") == "conv4":
@@ -243,10 +248,7 @@ def test_evaluate_refuses_a_huge_network_before_building_it(paper, words, tmp_pa
 
 @pytest.mark.parametrize(("paper", "words"), SMOKE)
 def test_evaluate_refuses_other_weights(paper, words, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DATA", "synthetic")
-    importlib.import_module(f"{paper}.train").main(words.split())
-    path = next(tmp_path.rglob("last.pt")).relative_to(tmp_path)
+    path = trained(paper, words, tmp_path, monkeypatch)
     for checkpoint in wrong_weights(torch.load(path, weights_only=True)):
         path.write_bytes(saved(checkpoint))
         refused(paper, path, capsys)
