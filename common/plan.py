@@ -38,6 +38,11 @@ class Row:
     def train(self) -> bool:
         return not self.baseline
 
+    def trained_by(self, paper: str) -> tuple[str, str]:
+        """(paper, its preset) behind this row of `paper`'s plan; a plan that compares papers names both."""
+        own, _, preset = self.preset.rpartition("/")
+        return own or paper, preset
+
 
 @dataclass(frozen=True, kw_only=True)
 class Column:

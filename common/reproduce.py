@@ -54,9 +54,8 @@ class Cell:
 
     @property
     def trained_by(self) -> tuple[str, str]:
-        """(paper, its preset). A row of a plan that compares papers names both."""
-        paper, _, preset = self.row.preset.rpartition("/")
-        return paper or self.paper, preset
+        """(paper, its preset)."""
+        return self.row.trained_by(self.paper)
 
     @property
     def folder(self) -> Path:

@@ -15,7 +15,6 @@ query, so a collapsed network scores 0.
 from __future__ import annotations
 
 import torch
-from sklearn.cluster import KMeans
 from torch import Tensor
 
 from common.arguments import require_tensor
@@ -23,6 +22,7 @@ from common.data import counter
 from common.metrics import episode_interval, gromov_delta, nmi
 from common.metrics.contract import require_embeddings
 from common.results import Figure
+from hierarchical_multilabel.evaluate import clusters
 from hyperbolic_embeddings import poincare
 from hyperbolic_embeddings.fewshot.episodes import TEST_SEED, draw
 
@@ -172,8 +172,7 @@ def clustering(x: Tensor, labels: Tensor, levels: tuple[str, ...], c: float | No
     for name, nodes in zip(levels, labels.T):
         k = len(nodes.unique())
         if k > 1:
-            clusters = KMeans(k, n_init="auto", random_state=0).fit(flat.float().numpy()).labels_
-            figures[f"{name}/nmi"] = Figure(nmi(nodes.contiguous(), torch.from_numpy(clusters).long()))
+            figures[f"{name}/nmi"] = Figure(nmi(nodes.contiguous(), clusters(flat.float(), k)))
     return figures
 
 

@@ -280,8 +280,7 @@ class Page:
         body = []
         for table in self.tables("mini"):
             for row in table.rows:
-                paper, _, preset = row.preset.rpartition("/")
-                paper, changes = paper or self.paper, config.flags(row.overrides)
+                (paper, preset), changes = row.trained_by(self.paper), config.flags(row.overrides)
                 words = [f"{paper}.train", preset, *changes]
                 if row.baseline:
                     words = [f"{self.paper}.evaluate", row.baseline, row.preset, *changes]
