@@ -21,7 +21,7 @@ from common.results import ClaimResult, claim_entries, claim_verdict, paired
 from common.results.rows import only
 from common.results.verdicts import Arm
 from instance_discrimination.presets import COST_SIZES, MINI_SHARES, WATCHED
-from instance_discrimination.tables import LARGE, changes
+from instance_discrimination.tables import LARGE, changes, dimension, share
 
 BASE, WATCH, LABELS = "cifar10-mini", "cifar10-mini-watched", "cifar10-mini-labels"
 COST_EXPONENT = 0.1
@@ -113,7 +113,7 @@ def claims(runs: pd.DataFrame) -> list[dict[str, Any]]:
             ),
         },
     )
-    size = {d: arm(dim=d) for d in (32, 64, 128, 256)}
+    size = {d: arm(**dimension(d)) for d in (32, 64, 128, 256)}
     bend = paired(runs, [size[128], size[128]], [size[64], size[256]], knn, "test", "cifar10")
     add(
         "C11",
@@ -131,7 +131,7 @@ def claims(runs: pd.DataFrame) -> list[dict[str, Any]]:
         "More unlabelled pictures help",
         "images",
         {
-            f"{b:,} - {a:,} pictures": compare(runs, [arm(images=b)], [arm(images=a)], knn)
+            f"{b:,} - {a:,} pictures": compare(runs, [arm(**share(b))], [arm(**share(a))], knn)
             for a, b in itertools.pairwise(count)
         },
     )

@@ -213,8 +213,8 @@ IMAGENET = Config(
     workers=16,
 )
 
-# --- Budget mini: a narrow network and a cheaper recipe; table `recipe` compares it with others on held-out
-# training pictures ---
+# --- Budget mini: a narrow network and a cheaper recipe; the tables `recipe` and `recipe-nce` compare it with
+# others on held-out training pictures ---
 
 MINI = replace(
     CIFAR,
@@ -226,6 +226,7 @@ MINI = replace(
     widths=(24, 48, 96),
     blocks=1,
     stem_stride=2,
+    z="ema",
     batch=32,
     epochs=40,
     milestones=(24, 32),
