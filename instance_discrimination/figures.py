@@ -6,6 +6,7 @@ consistency.png    held-out kNN accuracy along training (the paper's Figure 4)
 losses.png         loss along training of the exact softmax and of NCE with each m, each over its own
                    first value
 proximal.png       loss along training for each lambda (Figure 3)
+proximal-knn.png   held-out kNN accuracy of the same runs
 neighbours.png     exact test pictures with their nearest training pictures; needs a checkpoint here
 
 All but the last come from results/runs, so a clone can draw them. What has no rows yet is left out, with a
@@ -27,7 +28,7 @@ from common.results.rows import only
 from instance_discrimination import evaluate, pictures
 from instance_discrimination.claims import arm
 from instance_discrimination.presets import LAMBDAS, ROWS
-from instance_discrimination.tables import SMALL
+from instance_discrimination.tables import CONSTANT_Z, SMALL
 
 FOLDER = Path("results/figures/instance_discrimination")
 GALLERY = ("cifar10-mini-long", "cifar10-mini")
@@ -52,8 +53,17 @@ def main(argv: list[str]) -> None:
     )
     rows = {label: arm(**fields) for label, fields in ROWS.items() if label != "parametric softmax"}
     along(runs, rows, "loss", "test", "losses.png", "loss / loss of the first epoch shown", relative=True)
-    lambdas = {f"lambda = {v:g}": arm("cifar10-mini-watched", loss="nce", proximal=v) for v in LAMBDAS}
+    lambdas = {f"lambda = {v:g}": arm("cifar10-mini-watched", **CONSTANT_Z, proximal=v) for v in LAMBDAS}
     along(runs, lambdas, "loss", "val", "proximal.png", "NCE loss without the proximal term")
+    along(
+        runs,
+        lambdas,
+        "heldout_knn_bank",
+        "val",
+        "proximal-knn.png",
+        "kNN accuracy of held-out pictures",
+        percent=True,
+    )
     neighbours()
 
 
