@@ -217,7 +217,7 @@ def mini_tables() -> tuple[Table, ...]:
             "A longer run of the exact softmax against raw pixels",
             (
                 row("raw pixels", "cifar10-mini-long", 1, baseline="pixels", backbone="pixels"),
-                row("non-parametric softmax, long", "cifar10-mini-long", 40),
+                row("non-parametric softmax, long", "cifar10-mini-long", 20),
             ),
             (*KNN, *SVM, *BANK),
             "Instances and labels: 20,000 training pictures.",
