@@ -104,6 +104,14 @@ def test_the_six_rows_of_table_1_share_all_but_the_loss():
         assert all(set(r.overrides) <= {"loss", "noise"} for r in rows)
 
 
+def test_tables_of_knn_alone_use_the_run_of_table_1_and_measure_no_svm_elsewhere():
+    for name in ("dimension", "images"):
+        (table,) = [t for t in PLAN.tables if (t.budget, t.name) == ("mini", name)]
+        assert [r.overrides for r in table.rows].count({}) == 1
+        others = [r.overrides for r in table.rows if r.overrides]
+        assert all((o["svm"], o["probe_epochs"]) == (False, 0) for o in others)
+
+
 def test_the_default_table_and_table_1_keep_their_promised_time():
     (table,) = [t for t in PLAN.tables if (t.budget, t.name) == ("mini", "table1")]
     assert sum(r.minutes for r in table.rows if r.label in table.default) <= 2 * 10
