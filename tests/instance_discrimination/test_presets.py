@@ -165,7 +165,7 @@ def test_claims_without_rows_are_not_run():
     empty = results.load_runs("instance_discrimination", Path("/nonexistent"))
     assert {entry["n"] for entry in claims.claims(empty)} == {0}
     assert list(dict.fromkeys(entry["id"] for entry in claims.claims(empty))) == [
-        "C1", "C2", "C3", "C10", "C11", "C12", "C13", "C15", "C16",
+        "C1", "C2", "C3", "C10", "C11", "C12", "C13", "C15", "C16", "F1",
     ]  # fmt: skip
     known = {t.name for t in PLAN.tables if t.budget == "mini"}
     assert {entry["table"] for entry in claims.claims(empty)} <= known
