@@ -21,7 +21,7 @@ from common.results import ClaimResult, claim_entries, claim_verdict, paired
 from common.results.rows import only
 from common.results.verdicts import Arm
 from instance_discrimination.presets import COST_SIZES, MINI_SHARES, WATCHED
-from instance_discrimination.tables import CONSTANT_Z, LARGE, changes, dimension, share
+from instance_discrimination.tables import LARGE, changes, dimension, pull, share
 
 BASE, WATCH, LABELS = "cifar10-mini", "cifar10-mini-watched", "cifar10-mini-labels"
 COST_EXPONENT = 0.1
@@ -146,20 +146,20 @@ def claims(runs: pd.DataFrame) -> list[dict[str, Any]]:
             for s in MINI_SHARES
         },
     )
-    pull = {v: arm(WATCH, **CONSTANT_Z, proximal=v) for v in (0.0, 10.0, 30.0)}
+    pulled = {v: arm(WATCH, **pull(v)) for v in (0.0, 10.0, 30.0)}
     add(
         "C15",
         "The proximal term speeds up training, and lambda = 30 ends lowest",
         "proximal",
         {
             f"loss after {WATCHED[0]} epochs, lambda = 0 - lambda = 30": compare(
-                runs, [pull[0.0]], [pull[30.0]], f"loss@{WATCHED[0]}", "val"
+                runs, [pulled[0.0]], [pulled[30.0]], f"loss@{WATCHED[0]}", "val"
             ),
             "last loss, lambda = 0 - lambda = 30": compare(
-                runs, [pull[0.0]], [pull[30.0]], "train_loss", "val"
+                runs, [pulled[0.0]], [pulled[30.0]], "train_loss", "val"
             ),
             "last loss, lambda = 10 - lambda = 30": compare(
-                runs, [pull[10.0]], [pull[30.0]], "train_loss", "val"
+                runs, [pulled[10.0]], [pulled[30.0]], "train_loss", "val"
             ),
         },
         unit="nats",
@@ -184,7 +184,9 @@ def claims(runs: pd.DataFrame) -> list[dict[str, Any]]:
         "With a constant Z, NCE needs the proximal term that the released code lacks (asked by us)",
         "proximal",
         {
-            f"held-out kNN, lambda = {v} - lambda = 0": compare(runs, [pull[v]], [pull[0.0]], "knn", "val")
+            f"held-out kNN, lambda = {v} - lambda = 0": compare(
+                runs, [pulled[v]], [pulled[0.0]], "knn", "val"
+            )
             for v in (10, 30)
         },
     )

@@ -28,7 +28,7 @@ from common.results.rows import only
 from instance_discrimination import evaluate, pictures
 from instance_discrimination.claims import arm
 from instance_discrimination.presets import LAMBDAS, ROWS
-from instance_discrimination.tables import CONSTANT_Z, SMALL
+from instance_discrimination.tables import SMALL, pull
 
 FOLDER = Path("results/figures/instance_discrimination")
 GALLERY = ("cifar10-mini-long", "cifar10-mini")
@@ -53,7 +53,7 @@ def main(argv: list[str]) -> None:
     )
     rows = {label: arm(**fields) for label, fields in ROWS.items() if label != "parametric softmax"}
     along(runs, rows, "loss", "test", "losses.png", "loss / loss of the first epoch shown", relative=True)
-    lambdas = {f"lambda = {v:g}": arm("cifar10-mini-watched", **CONSTANT_Z, proximal=v) for v in LAMBDAS}
+    lambdas = {f"lambda = {v:g}": arm("cifar10-mini-watched", **pull(v)) for v in LAMBDAS}
     along(runs, lambdas, "loss", "val", "proximal.png", "NCE loss without the proximal term")
     along(
         runs,

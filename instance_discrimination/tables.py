@@ -40,6 +40,8 @@ def both(metric: str, label: str, *, published: bool = False) -> tuple[Column, .
 
 KNN, SVM, BANK = both("knn", "kNN"), both("svm", "SVM"), both("knn_bank", "kNN by the bank")
 LOSS = (Column(metric="train_loss", label="last loss", percent=False),)
+RECIPE = (Column(metric="knn", label="kNN"), Column(metric="knn_bank", label="kNN by the bank"), *LOSS)
+HELD_OUT_NOTE = "On 2,000 training pictures that are neither trained on nor vote."
 TEST_NOTE = (
     "1,000 exact: the first 1,000 test pictures, bit by bit; all 10,000: 9,000 of them only exist as JPEG "
     "here."
@@ -98,6 +100,11 @@ def share(n: int) -> dict[str, Any]:
     return {"images": n, **knn_only(n == MINI.images)}
 
 
+def pull(v: float) -> dict[str, Any]:
+    """Overrides of a row of the mini table `proximal`: lambda = v, constant Z."""
+    return {**CONSTANT_Z, "proximal": v}
+
+
 def mini(
     name: str, title: str, rows: tuple[Row, ...], columns: tuple[Column, ...], note: str = "", **more: Any
 ) -> Table:
@@ -123,10 +130,7 @@ def baselines(preset: str) -> tuple[Row, Row]:
 
 def recipes(preset: str) -> tuple[Row, ...]:
     """What the recipe of budget mini is chosen from: variants of equal cost, the released one among them."""
-
-    def one(label: str, **fields: Any) -> Row:
-        return row(label, preset, minutes(measuring=1), **fields)
-
+    one = partial(row, preset=preset, minutes=minutes(measuring=1))
     return (
         one("as chosen"),
         one("no flip", flip=0.0),
@@ -141,17 +145,14 @@ def recipes(preset: str) -> tuple[Row, ...]:
 
 def nce_recipes(preset: str) -> tuple[Row, ...]:
     """What NCE with m = 4096 needs in a short run: the ways to set Z, and the proximal term with each."""
-
-    def one(label: str, **fields: Any) -> Row:
-        return row(label, preset, minutes(measuring=1), **fields)
-
+    one = partial(row, preset=preset, minutes=minutes(measuring=1))
     return (
         one("as chosen: Z by moving average", loss="nce"),
         one("the same, lambda = 30", loss="nce", proximal=30.0),
         one("constant Z, as released", **{**CONSTANT_Z, "lr": PRESETS[preset][1].lr}),
-        one("constant Z, learning rate 0.003", **CONSTANT_Z),
-        one("constant Z, learning rate 0.003, lambda = 30", **CONSTANT_Z, proximal=30.0),
-        one("the same, overwritten: the paper's text", **CONSTANT_Z, proximal=30.0, bank_momentum=0.0),
+        one("constant Z, learning rate 0.003", **pull(0.0)),
+        one("constant Z, learning rate 0.003, lambda = 30", **pull(30.0)),
+        one("the same, overwritten: the paper's text", **pull(30.0), bank_momentum=0.0),
     )
 
 
@@ -192,24 +193,16 @@ def mini_tables() -> tuple[Table, ...]:
             "recipe",
             "The recipe of this budget beside others of the same length, on held-out training pictures",
             recipes(watched),
-            (
-                Column(metric="knn", label="kNN"),
-                Column(metric="knn_bank", label="kNN by the bank"),
-                *LOSS,
-            ),
-            "Exact softmax. On 2,000 training pictures that are neither trained on nor vote.",
+            RECIPE,
+            f"Exact softmax. {HELD_OUT_NOTE}",
             split="val",
         ),
         mini(
             "recipe-nce",
             "The recipe of this budget for NCE, m = 4096, on held-out training pictures",
             nce_recipes(watched),
-            (
-                Column(metric="knn", label="kNN"),
-                Column(metric="knn_bank", label="kNN by the bank"),
-                *LOSS,
-            ),
-            "On 2,000 training pictures that are neither trained on nor vote.",
+            RECIPE,
+            HELD_OUT_NOTE,
             split="val",
         ),
         mini(
@@ -264,7 +257,7 @@ def mini_tables() -> tuple[Table, ...]:
         mini(
             "proximal",
             "Figure 3 as a proxy on CIFAR-10: proximal term, NCE with m = 4096, constant Z",
-            tuple(row(f"lambda = {v:g}", watched, unmeasured, **CONSTANT_Z, proximal=v) for v in LAMBDAS),
+            tuple(row(f"lambda = {v:g}", watched, unmeasured, **pull(v)) for v in LAMBDAS),
             (
                 *(Column(metric=f"loss@{e}", label=f"loss at {e}", percent=False) for e in WATCHED),
                 *(Column(metric=f"heldout_knn_bank@{e}", label=f"kNN at {e}") for e in WATCHED),
