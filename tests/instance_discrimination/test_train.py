@@ -5,6 +5,7 @@ import json
 import math
 import types
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -168,8 +169,9 @@ def batch(cfg: Config, n: int = 30):
     return v, torch.tensor([3, 0, 29, 7, 7]), bank
 
 
-def nce(**changed) -> Config:
-    return dataclasses.replace(SMOKE, loss="nce", noise=9, **changed)
+def nce(z: Any = "first-batch", **changed) -> Config:
+    """With the constant Z of the first batch, as released, unless told otherwise."""
+    return dataclasses.replace(SMOKE, loss="nce", noise=9, z=z, **changed)
 
 
 def test_z_is_fixed_by_the_first_batch_or_follows_the_bank():
