@@ -16,6 +16,7 @@ also under autocast, so that exp(1 / tau) is never formed.
 """
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +25,8 @@ from torch import Tensor
 from common.arguments import described, require_finite, require_tensor, whole_number, whole_numbers
 from common.data import counter
 
+CPU_BLOCK = 1 << 20  # numbers of gathered rows held at a time: 4 MB, near the cache
+GPU_BLOCK = 1 << 24
 NOISE_STREAM = 0x4E6F697365  # keeps these draws apart from those of the augmentation
 
 
@@ -77,26 +80,47 @@ def noise_scores(
     check_rows(v, bank, index, len(bank))
     check_noise(noise, v, len(bank))
     check_number("temperature", temperature)
-    bank, v = bank.detach(), v / temperature
     if product is None:
         product = whole_product(len(bank), noise.shape[1], bank.shape[1])
     with torch.autocast(v.device.type, enabled=False):
-        positive = (v * bank[index]).sum(1, keepdim=True)  # (B, 1)
-        if product:
-            negative = (v @ bank.T).gather(1, noise)  # (B, N) -> (B, m)
-        else:
-            negative = torch.einsum("bd,bmd->bm", v, bank[noise])  # (B, m, D) -> (B, m)
-        scores = torch.cat([positive, negative], 1)
+        scores = picked_products(v / temperature, bank, torch.cat([index[:, None], noise], 1), product)
     _blame_bank(scores, bank)
     return scores
+
+
+def picked_products(x: Tensor, rows: Tensor, places: Tensor, product: bool) -> Tensor:
+    """x_b . rows[places_bk], with a gradient for x alone.  (B, D), (n, D), (B, k) int64 -> (B, k)
+
+    product: out of one product with all rows, (B, n) numbers; otherwise from the (B, k, D) picked ones, a
+    block of them at a time. The gradient, sum_k g_bk rows[places_bk], is a weighted bag of rows either way:
+    k D operations per row of x where the product's own gradient would take n D, and nothing is kept for it.
+    """
+    return _PickedProducts.apply(x, rows.detach(), places, product)  # type: ignore[no-any-return]
+
+
+class _PickedProducts(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, rows: Tensor, places: Tensor, product: bool) -> Tensor:
+        ctx.save_for_backward(rows, places)
+        if product:
+            return (x @ rows.T).gather(1, places)
+        step = max(1, (CPU_BLOCK if x.device.type == "cpu" else GPU_BLOCK) // x.numel())
+        parts = [torch.bmm(F.embedding(part, rows), x[:, :, None]) for part in places.split(step, 1)]
+        return torch.cat(parts, 1).squeeze(2)  # (B, k, 1) -> (B, k)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        rows, places = ctx.saved_tensors
+        weights = gradients[0].contiguous()
+        return F.embedding_bag(places, rows, per_sample_weights=weights, mode="sum"), None, None, None
 
 
 def whole_product(size: int, m: int, dim: int) -> bool:
     """The rule of `noise_scores`: one product with all `size` rows if size <= m min(dim, 64).
 
-    Its (B, N) numbers are then no more than the (B, m, D) of the gathered rows, and it is not the slower one:
-    a product costs arithmetic in proportion to N D, gathering costs memory traffic in proportion to m D, and
-    on a CPU the two meet at N = 64 m (measured with m = 512 and 4096, D = 128 and 512).
+    Its (B, N) numbers are then no more than the B m D of the gathered rows, and it is not the slower one: a
+    product costs arithmetic in proportion to N D, gathering costs memory traffic in proportion to m D, and
+    on a CPU the two meet near N = 64 m (measured with m = 512 and 4096, D = 32 to 512).
     """
     whole_numbers(size=size, m=m, dim=dim)
     return size <= m * min(dim, 64)

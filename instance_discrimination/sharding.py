@@ -23,7 +23,13 @@ from torch import Tensor, nn
 
 from common.arguments import described
 from common.distributed import share, sum_over_ranks, total, world
-from instance_discrimination.losses import check_noise, check_number, check_rows, whole_product
+from instance_discrimination.losses import (
+    check_noise,
+    check_number,
+    check_rows,
+    picked_products,
+    whole_product,
+)
 from instance_discrimination.memory import MemoryBank, check_update
 
 
@@ -139,10 +145,7 @@ def noise_scores(
         product = whole_product(len(rows), noise.shape[1], rows.shape[1])
     with torch.autocast(v.device.type, enabled=False):
         row, mine = bank.places(torch.cat([index[:, None], noise], 1))  # (B, 1 + m)
-        if product:
-            part = (v / temperature @ rows.T).gather(1, row)  # (B, n) -> (B, 1 + m)
-        else:
-            part = torch.einsum("bd,bmd->bm", v / temperature, rows[row])
+        part = picked_products(v / temperature, rows, row, product)
         return sum_over_ranks(torch.where(mine, part, 0))
 
 
