@@ -27,6 +27,7 @@ from common.data import counter
 
 CPU_BLOCK = 1 << 20  # numbers of gathered rows held at a time: 4 MB, near the cache
 GPU_BLOCK = 1 << 24
+BAG = 64  # rows summed one after the other: a GPU sums the bags side by side
 NOISE_STREAM = 0x4E6F697365  # keeps these draws apart from those of the augmentation
 
 
@@ -111,8 +112,11 @@ class _PickedProducts(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         rows, places = ctx.saved_tensors
-        weights = gradients[0].contiguous()
-        return F.embedding_bag(places, rows, per_sample_weights=weights, mode="sum"), None, None, None
+        b, k = places.shape
+        of = min(k, BAG)
+        bags, weights = (F.pad(x, (0, -k % of)).view(-1, of) for x in (places, gradients[0]))
+        sums = F.embedding_bag(bags, rows, per_sample_weights=weights, mode="sum")  # (B ceil(k / of), D)
+        return sums.view(b, -1, rows.shape[1]).sum(1), None, None, None
 
 
 def whole_product(size: int, m: int, dim: int) -> bool:

@@ -484,10 +484,10 @@ def check_blocks(m):
 
 
 def check_gradient(m):
-    t = task(b=5, n=30, m=6)
-    places = torch.cat([t["index"][:, None], t["noise"]], 1)
-    weights = unit(5, 7, seed=4)
-    for product in (True, False):
+    for many, product in ((6, True), (6, False), (99, True), (99, False)):  # 100 places: a bag and a part
+        t = task(b=5, n=30, m=many)
+        places = torch.cat([t["index"][:, None], t["noise"]], 1)
+        weights = unit(5, 1 + many, seed=4)
         v = t["v"].clone().requires_grad_()
         scores = m.noise_scores(v, t["bank"], t["index"], t["noise"], TAU, product=product)
         (got,) = torch.autograd.grad(scores, v, weights)
@@ -542,7 +542,8 @@ PLANTED = [
     (".gather(1, places)", ".gather(1, places.flip(0))", check_nce),
     ("F.embedding(part, rows)", "F.embedding(part.flip(0), rows)", check_nce),
     ("torch.cat(parts, 1)", "torch.cat(parts[::-1], 1)", check_blocks),
-    ("F.embedding_bag(places, rows", "F.embedding_bag(places.flip(0), rows", check_gradient),
+    (".sum(1), None, None, None", "[:, 0], None, None, None", check_gradient),
+    ("F.embedding_bag(bags, rows", "F.embedding_bag(bags.flip(0), rows", check_gradient),
     ("log_p = scores - log_z", "log_p = scores", check_nce),
     ("log_noise = math.log(m / size)", "log_noise = math.log(1 / size)", check_nce),
     ("log_other = math.log(m / size + eps)", "log_other = math.log(m / size)", check_nce),
