@@ -25,6 +25,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,8 @@ def render(papers: Sequence[str] | None = None, *, check: bool = False) -> list[
         jobs.insert(
             0, (Path("README.md"), lambda marker: _readme_block(list(known.values()), blocks, marker))
         )
+    if Path("README.md").exists():
+        _read_ahead(list(known.values()))
     stale, drafts = [], {}
     for path, block in jobs:
         text, changed = rewrite(path, block)
@@ -148,6 +151,15 @@ def rewrite(path: Path, block: Callable[[str], str]) -> tuple[str, list[str]]:
     if name is not None:
         raise ValueError(f"{path}, line {start + 1}: marker {name} is not closed; add <!-- /table -->")
     return "\n".join(out), changed
+
+
+def _read_ahead(pages: Sequence[Page]) -> None:
+    """Ask for the plans and for the claims of all pages: processes of their own, so the two side by side."""
+    with ThreadPoolExecutor(2) as pool:
+        asked = [
+            pool.submit(lambda name=name: [getattr(p, name) for p in pages]) for name in ("plan", "claims")
+        ]
+        wait(asked)  # an error is raised again where the page is rendered, with file and marker
 
 
 class Page:
