@@ -138,6 +138,7 @@ def recipes(preset: str) -> tuple[Row, ...]:
         one("no flip, hue jitter 0.4: as released", flip=0.0, hue=0.4),
         one("batch 128: as released", batch=128),
         one("learning rate 0.1", lr=0.1),
+        one("learning rate 0.003", lr=0.003),
         one("cosine schedule", schedule="cosine"),
         one("20,000 pictures, 10 epochs", images=20_000, epochs=10, milestones=(6, 8)),
     )
@@ -149,6 +150,7 @@ def nce_recipes(preset: str) -> tuple[Row, ...]:
     return (
         one("as chosen: Z by moving average", loss="nce"),
         one("the same, lambda = 30", loss="nce", proximal=30.0),
+        one("moving Z, learning rate 0.003", loss="nce", lr=0.003),
         one("constant Z, as released", **{**CONSTANT_Z, "lr": PRESETS[preset][1].lr}),
         one("constant Z, learning rate 0.003", **pull(0.0)),
         one("constant Z, learning rate 0.003, lambda = 30", **pull(30.0)),
