@@ -905,7 +905,7 @@ WITHOUT_A_WRONG_CALL = {
         "load_model", "evaluation_set", "measure", "entropies", "cores", "cpu_name", "device_name",
         "peak_memory_mb", "is_out_of_memory", "stored_part", "changes", "overrides", "overrides_hash",
         "other_weights", "flags", "command", "require_limits", "entropy_by_descriptor", "figure", "overlay",
-        "capped_share",
+        "capped_share", "picked_products",
     },
 }  # fmt: skip
 """Public names of the modules above that need no row, by the reason."""

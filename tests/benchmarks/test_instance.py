@@ -25,18 +25,31 @@ def test_every_scale_builds_titles_and_names_a_peer():
     assert "N = 50000, m = 4096" in instance.nce("full")[0].title
 
 
-@pytest.mark.parametrize("name", ["ours", "ours, product", "ours, rows", "gathered rows"])
-def test_only_the_named_path_gathers_rows(monkeypatch, name):
-    """(B, m, D) numbers are held exactly by the contenders that gather rows."""
-    contender, shapes, einsum = contenders(instance.nce)[name], [], torch.einsum
+@pytest.mark.parametrize(
+    ("name", "gathered"),
+    [
+        ("ours", []),
+        ("ours, product", []),
+        ("ours, rows", [(128, 51, 128)]),  # the image itself among them
+        ("gathered rows", [(128, 50, 128)]),
+    ],
+)
+def test_only_the_named_path_gathers_rows(monkeypatch, name, gathered):
+    """Rows of the bank, (B, m, D), enter the scores exactly where the contender says so."""
+    contender, shapes, einsum, bmm = contenders(instance.nce)[name], [], torch.einsum, torch.bmm
 
-    def watched(equation, *operands):
-        shapes.append(tuple(operands[1].shape))
-        return einsum(equation, *operands)
+    def watched_einsum(equation, v, rows):
+        shapes.append(tuple(rows.shape))
+        return einsum(equation, v, rows)
 
-    monkeypatch.setattr(torch, "einsum", watched)
+    def watched_bmm(rows, v):
+        shapes.append(tuple(rows.shape))
+        return bmm(rows, v)
+
+    monkeypatch.setattr(torch, "einsum", watched_einsum)
+    monkeypatch.setattr(torch, "bmm", watched_bmm)
     contender.run()
-    assert shapes == ([(128, 50, 128)] if "rows" in name else [])
+    assert shapes == gathered
 
 
 def test_accuracy_is_worth_comparing():
