@@ -25,7 +25,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -83,12 +83,10 @@ def render(papers: Sequence[str] | None = None, *, check: bool = False) -> list[
         )
     jobs = [(Path(name) / "reproduce.md", known[name].block) for name in chosen]
     if Path("README.md").exists():
+        pages = list(known.values())
+        _read_ahead(pages)
         blocks = {**{name: page.block for name, page in known.items()}, "compare": Page(COMPARISON).block}
-        jobs.insert(
-            0, (Path("README.md"), lambda marker: _readme_block(list(known.values()), blocks, marker))
-        )
-    if Path("README.md").exists():
-        _read_ahead(list(known.values()))
+        jobs.insert(0, (Path("README.md"), lambda marker: _readme_block(pages, blocks, marker)))
     stale, drafts = [], {}
     for path, block in jobs:
         text, changed = rewrite(path, block)
@@ -155,11 +153,11 @@ def rewrite(path: Path, block: Callable[[str], str]) -> tuple[str, list[str]]:
 
 def _read_ahead(pages: Sequence[Page]) -> None:
     """Ask for the plans and for the claims of all pages: processes of their own, so the two side by side."""
-    with ThreadPoolExecutor(2) as pool:
-        asked = [
-            pool.submit(lambda name=name: [getattr(p, name) for p in pages]) for name in ("plan", "claims")
-        ]
-        wait(asked)  # an error is raised again where the page is rendered, with file and marker
+    with ThreadPoolExecutor(
+        2
+    ) as pool:  # an error is raised again where the page is rendered, with its marker
+        pool.submit(lambda: [page.plan for page in pages])
+        pool.submit(lambda: [page.claims for page in pages])
 
 
 class Page:

@@ -555,6 +555,7 @@ PLANTED = [
     ("-2 * k * math.log(2 * temperature)", "-k * math.log(2 * temperature)", check_z),
     (".square().sum(1).mean()", ".square().mean()", check_proximal),
     ("(v - previous.detach())", "(v - previous)", check_constants),
+    ("bank.detach().T", "bank.T", check_constants),
     ("drawn >= index[:, None]", "drawn > index[:, None]", check_noise),
     ("bits % (size - 1)", "bits % size", check_noise),
     ("counter.uniform(seed, step,", "counter.uniform(seed, 0,", check_noise),
